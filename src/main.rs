@@ -1,0 +1,3 @@
+//! The `advisor` program.
+
+fn main() {}
