@@ -3,3 +3,4 @@
 
 pub mod hardware;
 pub mod machine;
+pub mod microarchitecture;

@@ -1,0 +1,3 @@
+//! The measuring wing: everything that touches the machine.
+
+pub mod probe;
