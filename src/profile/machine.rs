@@ -28,6 +28,14 @@ impl<T> Reading<T> {
             Self::Unknown(_) => None,
         }
     }
+
+    /// Something made of the value, or the same reason.
+    pub fn map<U>(&self, f: impl FnOnce(&T) -> U) -> Reading<U> {
+        match self {
+            Self::Known(value) => Reading::Known(f(value)),
+            Self::Unknown(why) => Reading::Unknown(why.clone()),
+        }
+    }
 }
 
 impl<T: fmt::Display> fmt::Display for Reading<T> {
@@ -84,7 +92,8 @@ impl Machine {
 /// A processor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// The brand string, as the processor or hypervisor gives it.
+    /// The brand string, as the processor or hypervisor gives it; for Arm, which
+    /// has none, the core's name and the machine's vendor: `Neoverse-V1 (Amazon EC2)`.
     pub model: Reading<String>,
     /// `GenuineIntel`, `AuthenticAMD`, `ARM`, …
     pub vendor: Reading<String>,
@@ -108,7 +117,7 @@ pub struct CpuSignature {
     pub family: u32,
     /// Model (x86) or part (Arm).
     pub model: u32,
-    /// Stepping (x86) or revision (Arm).
+    /// Stepping (x86) or variant × 16 + revision (Arm: r3p1 is 49).
     pub stepping: u32,
 }
 

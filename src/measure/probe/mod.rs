@@ -8,6 +8,7 @@ pub mod choice;
 pub mod cpu;
 mod cpu_list;
 pub mod driver;
+pub mod load;
 pub mod nvml;
 pub mod tree;
 pub mod visible;
@@ -131,7 +132,7 @@ mod tests {
         assert!(machine.os.known().is_some());
         match &machine.gpus {
             Gpus::NoDriver { tried: why } | Gpus::DriverFailed { why } | Gpus::NoDevice { why } => {
-                assert!(!why.is_empty())
+                assert!(!why.is_empty());
             }
             Gpus::Found { devices } => {
                 for (gpu, index) in devices.iter().zip(0..) {

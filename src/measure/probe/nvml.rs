@@ -18,7 +18,7 @@ const LIBRARIES: [&str; 4] = [
     "/usr/lib/wsl/lib/libnvidia-ml.so.1",
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
 ];
-/// Drivers since 2019 put it where Windows looks; older ones beside nvidia-smi.
+/// Newer drivers put it where Windows looks, older ones beside nvidia-smi.
 #[cfg(windows)]
 const LIBRARIES: [&str; 2] = [
     "nvml.dll",
@@ -134,7 +134,7 @@ fn failed(error: &NvmlError, signs: &DriverSigns) -> Gpus {
             "the kernel module is loaded, but the library cannot reach it: check /dev/nvidiactl (`nvidia-modprobe -c 0`)".to_owned()
         }
         NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => {
-            "the library lacks a function that drivers have had since 2012: the driver is too old, or the file is a stub".to_owned()
+            "the library lacks a function that every driver of use has: it is too old, or a stub".to_owned()
         }
         NvmlError::LibloadingError(e) => format!(
             "the file is there, but is not a library that can be loaded: {}",
@@ -156,10 +156,7 @@ fn failed(error: &NvmlError, signs: &DriverSigns) -> Gpus {
 fn devices(nvml: &Nvml) -> Result<Vec<FoundGpu>, NvmlError> {
     let count = nvml.device_count()?;
     let driver = reading(nvml.sys_driver_version());
-    let cuda = match reading(nvml.sys_cuda_driver_version()) {
-        Reading::Known(v) => Reading::Known(cuda_version(v)),
-        Reading::Unknown(why) => Reading::Unknown(why),
-    };
+    let cuda = reading(nvml.sys_cuda_driver_version()).map(|v| cuda_version(*v));
     Ok((0..count)
         .map(|index| match nvml.device_by_index(index) {
             Ok(device) => found(&device, index, (&driver, &cuda)),
@@ -229,19 +226,16 @@ fn read(
         nvml_index: index,
         name: reading(device.name()),
         uuid: reading(device.uuid()),
-        memory_bytes: of(&memory, |m| Bytes::new(m.total)),
-        memory_used_bytes: of(&memory, |m| Bytes::new(m.used)),
+        memory_bytes: memory.map(|m| Bytes::new(m.total)),
+        memory_used_bytes: memory.map(|m| Bytes::new(m.used)),
         driver: driver.clone(),
         cuda: cuda.clone(),
-        compute_capability: of(&reading(device.cuda_compute_capability()), |c| {
-            format!("{}.{}", c.major, c.minor)
-        }),
+        compute_capability: reading(device.cuda_compute_capability())
+            .map(|c| format!("{}.{}", c.major, c.minor)),
         max_sm_clock_mhz: reading(device.max_clock_info(Clock::SM)),
         max_memory_clock_mhz: reading(device.max_clock_info(Clock::Memory)),
         // NVML counts milliwatts.
-        power_limit_watts: of(&reading(device.enforced_power_limit()), |mw| {
-            f64::from(*mw) / 1000.0
-        }),
+        power_limit_watts: reading(device.enforced_power_limit()).map(|mw| f64::from(*mw) / 1000.0),
         temperature_celsius: reading(device.temperature(TemperatureSensor::Gpu)),
         mig,
     }
@@ -254,16 +248,9 @@ fn instance_of(gpu: &Gpu, instance: &Device<'_>) -> Gpu {
     Gpu {
         name: reading(instance.name()),
         uuid: reading(instance.uuid()),
-        memory_bytes: of(&memory, |m| Bytes::new(m.total)),
-        memory_used_bytes: of(&memory, |m| Bytes::new(m.used)),
+        memory_bytes: memory.map(|m| Bytes::new(m.total)),
+        memory_used_bytes: memory.map(|m| Bytes::new(m.used)),
         ..gpu.clone()
-    }
-}
-
-fn of<T, U>(reading: &Reading<T>, f: impl FnOnce(&T) -> U) -> Reading<U> {
-    match reading {
-        Reading::Known(value) => Reading::Known(f(value)),
-        Reading::Unknown(why) => Reading::Unknown(why.clone()),
     }
 }
 

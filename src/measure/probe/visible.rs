@@ -4,7 +4,7 @@
 //! Sources: CUDA Programming Guide, appendix "CUDA Environment Variables" (order
 //! of the list, invalid index, abbreviated UUID, one MIG instance alone); NVIDIA
 //! MIG User Guide, "CUDA Device Enumeration" (one compute instance, no plain GPU
-//! beside it). What they leave open follows what PyTorch found CUDA to do
+//! beside it). What they leave open follows what `PyTorch` found CUDA to do
 //! (`torch/cuda/__init__.py`, `_parse_visible_devices`): an index is read up to
 //! its first character that is no digit, an identity that comes twice hides
 //! everything, and the first entry decides whether the list is one of indices or

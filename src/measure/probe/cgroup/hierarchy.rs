@@ -3,7 +3,7 @@
 //! The path in `/proc/self/cgroup` starts at the root of the hierarchy, the
 //! mount may start further down (a container's does), and a namespace may hide
 //! the top of either. Sources: Linux Documentation/admin-guide/cgroup-v1/cgroups.rst,
-//! cgroup-v2.rst, and proc_pid_mountinfo(5).
+//! cgroup-v2.rst, and `proc_pid_mountinfo(5)`.
 
 use crate::measure::probe::tree::Tree;
 

@@ -62,6 +62,7 @@ pub(super) fn online(tree: &Tree) -> Option<BTreeSet<u32>> {
 /// Cores, counted as distinct groups of hardware threads that share one.
 ///
 /// `/proc/cpuinfo` has no such groups on Arm, `/sys` has them everywhere.
+#[cfg(any(target_os = "linux", test))]
 fn physical_cores(tree: &Tree) -> Option<u32> {
     let folder = "/sys/devices/system/cpu";
     let groups: BTreeSet<String> = tree
