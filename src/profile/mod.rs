@@ -2,4 +2,6 @@
 //! measured.
 
 pub mod hardware;
+pub mod hardware_book;
 pub mod machine;
+pub mod toml_text;
