@@ -103,9 +103,12 @@ impl HardwareBook {
         nearest(name, names.map(String::as_str))
     }
 
-    /// The GPU names that look most like `name`.
+    /// The GPU names that look most like `name`, or the one that NVML gives that name.
     #[must_use]
     pub fn gpus_like(&self, name: &str) -> Vec<&str> {
+        if let Some(gpu) = self.gpu_by_nvml_name(name) {
+            return vec![&gpu.name];
+        }
         nearest(name, self.gpus.keys().map(String::as_str))
     }
 

@@ -50,7 +50,7 @@ impl<'a> TomlText<'a> {
     pub fn parse<T: Deserialize<'a>>(&self) -> Result<T> {
         toml::from_str(self.text).map_err(|error| {
             let place = error.span().unwrap_or(0..0);
-            let shown = self.error_at(place, error.message());
+            let shown = self.error_at(place, &in_words(error.message()));
             match spelling_hint(error.message()) {
                 Some(hint) => shown.hint(hint),
                 None => shown,
@@ -171,6 +171,23 @@ fn window(line: &str, column: usize) -> (String, usize) {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     (shown, column - skip)
+}
+
+/// What a value should have been, in words instead of types of the language that
+/// this program is written in.
+fn in_words(message: &str) -> String {
+    [
+        ("expected f64", "expected a number without quotes"),
+        ("expected u32", "expected a whole number"),
+        (
+            "expected a TOML datetime",
+            "expected a date without quotes (2026-07-20)",
+        ),
+    ]
+    .into_iter()
+    .fold(message.to_owned(), |text, (from, to)| {
+        text.replace(from, to)
+    })
 }
 
 /// `did you mean …?` from serde's "unknown field `x`, expected one of `a`, `b`".

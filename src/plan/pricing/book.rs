@@ -44,8 +44,7 @@ impl PriceBook {
             .files()
             .filter_map(|file| {
                 let name = file.path().to_str()?;
-                let text = file.contents_utf8()?;
-                name.ends_with(".toml").then(|| TomlText::new(name, text))
+                Some(TomlText::new(name, file.contents_utf8()?))
             })
             .collect();
         texts.sort_unstable_by_key(|text| text.name);
@@ -64,9 +63,9 @@ impl PriceBook {
         let mut layers = Layers::default();
         layers.add(base, hardware)?;
         layers.add(own, hardware)?;
-        let mut offers: Vec<Offer> = layers.offers.into_values().collect();
-        offers.shrink_to_fit();
-        Ok(Self { offers })
+        Ok(Self {
+            offers: layers.offers,
+        })
     }
 
     /// All offers, sorted by provider, instance type and region.
@@ -83,13 +82,16 @@ impl PriceBook {
     }
 }
 
-/// Provider, instance type and region.
-type OfferKey = (String, String, String);
+/// What tells offers apart: provider, instance type and region.
+fn key(offer: &Offer) -> (&str, &str, &str) {
+    (&offer.provider, &offer.instance_type, &offer.region)
+}
 
 /// What the files read so far come to.
 #[derive(Default)]
 struct Layers {
-    offers: BTreeMap<OfferKey, Offer>,
+    /// Sorted by [`key`], each key once.
+    offers: Vec<Offer>,
     shapes: BTreeMap<String, Shapes>,
 }
 
@@ -102,30 +104,36 @@ impl Layers {
             .collect::<Result<Vec<_>>>()?;
         for source in sources.iter().filter(|source| source.file.replace) {
             let provider = &source.file.provider;
-            self.offers.retain(|(of, _, _), _| of != provider);
+            self.offers.retain(|offer| offer.provider != *provider);
             self.shapes.remove(provider);
         }
-        let mut added: BTreeMap<OfferKey, &str> = BTreeMap::new();
+        let mut added = Vec::new();
         for source in &sources {
             let provider = &source.file.provider;
             let shapes = source.shapes(hardware)?;
-            let offers = source.offers(&shapes, self.shapes.get(provider))?;
-            for offer in offers {
-                let key = (
-                    offer.provider.clone(),
-                    offer.instance_type.clone(),
-                    offer.region.clone(),
-                );
-                if let Some(other) = added.insert(key.clone(), source.text.name) {
-                    return Err(twice(&offer, other));
-                }
-                self.offers.insert(key, offer);
-            }
+            added.append(&mut source.offers(&shapes, self.shapes.get(provider))?);
             self.shapes
                 .entry(provider.clone())
                 .or_default()
                 .extend(shapes);
         }
+        added.sort_by(|a, b| key(a).cmp(&key(b)));
+        for pair in added.windows(2) {
+            if let [a, b] = pair
+                && key(a) == key(b)
+            {
+                return Err(twice(a, b));
+            }
+        }
+        let replaced = |old: &Offer| {
+            added
+                .binary_search_by(|new| key(new).cmp(&key(old)))
+                .is_ok()
+        };
+        self.offers.retain(|old| !replaced(old));
+        self.offers.append(&mut added);
+        // Two sorted runs, which a stable sort merges in one pass.
+        self.offers.sort_by(|a, b| key(a).cmp(&key(b)));
         Ok(())
     }
 }
@@ -136,12 +144,12 @@ fn read(text: TomlText<'_>) -> Result<Source<'_>> {
     Source::new(text, file)
 }
 
-fn twice(offer: &Offer, other: &str) -> Error {
-    let places = if offer.file == other {
-        format!("twice in {other} (as owned and with a price)")
+fn twice(a: &Offer, b: &Offer) -> Error {
+    let places = if a.file == b.file {
+        format!("twice in {} (as owned and with a price)", a.file)
     } else {
-        format!("in {other} and in {}", offer.file)
+        format!("in {} and in {}", a.file, b.file)
     };
-    Error::bad_input(format!("{offer} has a price {places}"))
+    Error::bad_input(format!("{a} has a price {places}"))
         .hint("which of them holds cannot be known: take one out")
 }

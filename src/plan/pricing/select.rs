@@ -96,7 +96,7 @@ fn unknown(what: &str, name: &str, known: &BTreeSet<&str>, whose: &str) -> Error
         return error.hint(format!("did you mean `{}`?", like.join("` or `")));
     }
     let all: Vec<&str> = known.iter().copied().collect();
-    let some = all.get(..12).unwrap_or(&all);
+    let some = all.get(..24).unwrap_or(&all);
     let more = if some.len() < all.len() { ", …" } else { "" };
     error.hint(format!("the {what}s are {}{more}", some.join(", ")))
 }
