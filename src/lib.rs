@@ -15,5 +15,6 @@ pub mod caveat;
 pub mod error;
 pub mod estimate;
 pub mod measure;
+pub mod plan;
 pub mod profile;
 pub mod units;

@@ -1,6 +1,7 @@
 //! Hardware specifications: what a CPU family or a GPU can do, from datasheets
 //! and measurements, each with its source.
 
+use super::machine::InstructionSet;
 use crate::units::{Bandwidth, Bytes, FlopRate};
 use serde::{Deserialize, Serialize};
 
@@ -10,16 +11,33 @@ use serde::{Deserialize, Serialize};
 pub struct CpuSpec {
     /// The name that price tables refer to: `aws/c7i`, `gcp/c3`, `zen5`.
     pub name: String,
+    /// Families on the same processors that have no figures of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stands_for: Vec<String>,
     /// The microarchitecture: `Intel Sapphire Rapids`.
     pub microarchitecture: String,
     /// `x86_64` or `aarch64`.
     pub arch: String,
+    /// Instruction sets that every machine of the family has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instruction_sets: Vec<InstructionSet>,
     /// All-core clock under load, in GHz.
     pub all_core_ghz: f64,
+    /// Who states that clock, or from which other family it was borrowed.
+    pub clock_source: String,
     /// Logical processors per physical core: 2 where a vCPU is a hyperthread.
     pub threads_per_core: u32,
     /// Single-precision floating-point operations per cycle and physical core.
     pub fp32_flop_per_cycle: f64,
+    /// INT8 operations per cycle and physical core with dot-product instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8_op_per_cycle: Option<f64>,
+    /// BF16 operations per cycle and physical core of the matrix unit (AMX, BFMMLA).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix_bf16_flop_per_cycle: Option<f64>,
+    /// INT8 operations per cycle and physical core of the matrix unit (AMX, SMMLA).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix_int8_op_per_cycle: Option<f64>,
     /// Memory bandwidth of a whole socket, from the datasheet.
     #[serde(
         rename = "socket_bandwidth_bytes_per_s",
@@ -30,6 +48,10 @@ pub struct CpuSpec {
     /// Measured read bandwidth by number of vCPUs, ascending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured_bandwidth: Vec<BandwidthAt>,
+    /// Which processors the family may come on, where that is not one; the figures
+    /// are those of the slowest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ambiguous: Option<String>,
     /// Where the values come from.
     pub source: String,
 }
@@ -84,6 +106,13 @@ pub struct GpuSpec {
         skip_serializing_if = "Option::is_none"
     )]
     pub fp16: Option<FlopRate>,
+    /// Dense tensor-core peak for FP8.
+    #[serde(
+        rename = "fp8_flop_per_s",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub fp8: Option<FlopRate>,
     /// Dense tensor-core peak for INT8 (operations per second).
     #[serde(
         rename = "int8_op_per_s",
@@ -94,8 +123,14 @@ pub struct GpuSpec {
     /// Default power limit, in watts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<f64>,
+    /// How it is attached: `PCIe 4.0 x16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interconnect: Option<String>,
     /// How far the row was checked: `high`, `medium`, `low`.
     pub confidence: String,
     /// Where the values come from.
     pub source: String,
+    /// What to know before using the figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }

@@ -2,5 +2,7 @@
 //! measured.
 
 pub mod hardware;
+pub mod hardware_book;
 pub mod machine;
 pub mod microarchitecture;
+pub mod toml_text;

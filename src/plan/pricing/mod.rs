@@ -1,0 +1,28 @@
+//! Prices: what a machine costs, where, on which term, as of when and says who.
+//!
+//! A price covers the whole machine. A price that is not known is absent: such a
+//! machine is not offered on that term, and never free. The format of the files is
+//! described in `schema/pricing.md`.
+
+mod assemble;
+mod book;
+mod caveats;
+mod check;
+mod discount;
+mod file;
+mod identity;
+mod offer;
+mod owned;
+mod select;
+
+pub use book::PriceBook;
+pub use caveats::{AGE_CAVEAT_DAYS, AGE_LOUD_DAYS, price_caveats};
+pub use check::check;
+pub use discount::{Discount, DiscountScope};
+pub use identity::BookHash;
+pub use offer::{Billing, GpuPart, Interruption, Offer, Price, Term};
+pub use owned::OwnedCost;
+pub use select::{OfferFilter, OfferKind};
+
+#[cfg(test)]
+mod tests;
