@@ -22,7 +22,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-# Fused attention nodes that the 32-bit and 16-bit files must have.
+# Fused attention nodes that the 32-bit files must have. In the 16-bit files only
+# providers with 16-bit kernels fuse, which the CPU's has not.
 LAYERS = {"bert-base": 12, "minilm-l6": 6}
 SHOWN = [
     "Attention", "SkipLayerNormalization", "LayerNormalization", "BiasGelu", "Gelu", "Erf",
@@ -68,7 +69,7 @@ def check(path):
             raise ValueError(f"output {spec.name} is the same everywhere")
         stats.append(f"{spec.name} {list(result.shape)} mean {result.mean():.3g} sd {result.std():.3g}")
     wanted = next((n for name, n in LAYERS.items() if path.name.startswith(name)), None)
-    if wanted and "int8" not in path.name and operators["Attention"] != wanted:
+    if wanted and "int8" not in path.name and "fp16" not in path.name and operators["Attention"] != wanted:
         raise ValueError(f"{operators['Attention']} fused attention nodes, not {wanted}")
     return operators, stats
 

@@ -95,11 +95,30 @@ pub fn find(name: &str) -> Result<ReferenceModel> {
 }
 
 impl ReferenceModel {
+    /// The number formats in which it can be written.
+    pub const fn precisions(&self) -> &'static [Precision] {
+        match self.architecture {
+            // Comparing features has no use for other formats.
+            Architecture::Trees(_) => &[Precision::Fp32],
+            _ => &Precision::ALL,
+        }
+    }
+
     /// The same model in another number format.
-    #[must_use]
-    pub fn with_precision(mut self, precision: Precision) -> Self {
+    ///
+    /// # Errors
+    /// It cannot be written in that format.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        if !self.precisions().contains(&precision) {
+            let known: Vec<&str> = self.precisions().iter().map(|p| p.name()).collect();
+            return Err(Error::bad_input(format!(
+                "model `{}` cannot be had in {precision}",
+                self.name
+            ))
+            .hint(format!("it can be had in {}", known.join(", "))));
+        }
         self.precision = precision;
-        self
+        Ok(self)
     }
 
     /// The same model with other sizes of a request: `sequence` (tokens) of a

@@ -32,8 +32,8 @@ const ML_OPSET: i64 = 1;
 pub(super) enum WeightFill {
     /// Uniform with this standard deviation around `centre`.
     Spread { centre: f32, deviation: f32 },
-    /// One value for all.
-    Constant(f32),
+    /// Zeros.
+    Zero,
     /// Uniform whole numbers from -127 to 127.
     Quantised,
 }

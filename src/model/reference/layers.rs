@@ -1,6 +1,7 @@
 //! Layers that several architectures share, in each number format.
 
 use super::draft::{Draft, WeightFill, int, ints};
+use super::spec::Precision;
 use crate::model::element::ElementType;
 
 /// Weights of variance 2 / inputs keep the size of activations through
@@ -86,7 +87,12 @@ impl Draft {
             &[from, to],
             WeightFill::Quantised,
         );
-        let (scale, zero) = self.int8_scale(name, to, deviation);
+        let channels: &[u64] = match self.precision {
+            Precision::Int8PerChannel => &[to],
+            _ => &[],
+        };
+        let scale = self.int8_scale(name, channels, deviation);
+        let zero = self.int8_zero(name, channels);
         let q = self.quantise(x);
         let product = self.node("MatMulInteger", &[&q.values, &w, &q.zero, &zero], vec![]);
         self.rescale(&product, &q.scale, &scale)
@@ -112,23 +118,27 @@ impl Draft {
         self.node("Mul", &[&float, &scale], vec![])
     }
 
-    /// Scale and zero point that give whole numbers of ±127 the deviation wanted.
-    fn int8_scale(&mut self, name: &str, channels: u64, deviation: f32) -> (String, String) {
+    /// A scale that gives whole numbers of up to ±127 the deviation wanted. It
+    /// differs a little from weight to weight, as real ones do: equal ones would
+    /// be merged, and the merged form is not fused.
+    fn int8_scale(&mut self, name: &str, dims: &[u64], deviation: f32) -> String {
         // A uniform number from -127 to 127 deviates by 127 / sqrt(3).
-        let fill = WeightFill::Constant(deviation * 3.0_f32.sqrt() / 127.0);
-        let dims: &[u64] = match self.precision {
-            super::Precision::Int8PerChannel => &[channels],
-            _ => &[],
-        };
-        let float = ElementType::Float32;
-        let scale = self.typed_weight(&format!("{name}.weight_scale"), float, dims, fill);
-        let zero = self.typed_weight(
+        let scale = deviation * 3.0_f32.sqrt() / 127.0;
+        self.typed_weight(
+            &format!("{name}.weight_scale"),
+            ElementType::Float32,
+            dims,
+            spread(scale, 0.05 * scale),
+        )
+    }
+
+    fn int8_zero(&mut self, name: &str, dims: &[u64]) -> String {
+        self.typed_weight(
             &format!("{name}.weight_zero_point"),
             ElementType::Int8,
             dims,
-            WeightFill::Constant(0.0),
-        );
-        (scale, zero)
+            WeightFill::Zero,
+        )
     }
 
     /// Rows of a table, looked up by number.
@@ -148,26 +158,18 @@ impl Draft {
             &[rows, width],
             WeightFill::Quantised,
         );
-        let float = ElementType::Float32;
-        let fill = WeightFill::Constant(deviation * 3.0_f32.sqrt() / 127.0);
-        let scale = self.typed_weight(&format!("{name}.weight_scale"), float, &[], fill);
-        let zero = self.typed_weight(
-            &format!("{name}.weight_zero_point"),
-            ElementType::Int8,
-            &[],
-            WeightFill::Constant(0.0),
-        );
+        let scale = self.int8_scale(name, &[], deviation);
+        let zero = self.int8_zero(name, &[]);
         let row = self.node("Gather", &[&table, ids], vec![]);
         self.node("DequantizeLinear", &[&row, &scale, &zero], vec![])
     }
 
     /// A convolution with bias.
     pub(super) fn conv(&mut self, x: &str, name: &str, k: Kernel) -> String {
-        let fan = k.from / k.groups.max(1) * k.size * k.size;
-        let dims = [k.to, k.from / k.groups.max(1), k.size, k.size];
         if self.precision.is_int8() {
-            return self.int8_conv(x, name, k, &dims);
+            return self.int8_conv(x, name, k, 1.0);
         }
+        let (dims, fan) = (k.weight_dims(), k.fan());
         let w = self.weight(&format!("{name}.weight"), &dims, he(fan));
         let b = self.weight(&format!("{name}.bias"), &[k.to], spread(0.0, 0.02));
         self.node("Conv", &[x, &w, &b], k.attributes())
@@ -177,10 +179,9 @@ impl Draft {
     /// into it. `gain` is the size of the result. Quantised, it is folded already.
     pub(super) fn conv_norm(&mut self, x: &str, name: &str, k: Kernel, gain: f32) -> String {
         if self.precision.is_int8() {
-            return self.conv(x, name, k);
+            return self.int8_conv(x, name, k, gain);
         }
-        let fan = k.from / k.groups.max(1) * k.size * k.size;
-        let dims = [k.to, k.from / k.groups.max(1), k.size, k.size];
+        let (dims, fan) = (k.weight_dims(), k.fan());
         let w = self.weight(&format!("{name}.weight"), &dims, he(fan));
         let y = self.node("Conv", &[x, &w], k.attributes());
         let mut part =
@@ -197,20 +198,19 @@ impl Draft {
         )
     }
 
-    fn int8_conv(&mut self, x: &str, name: &str, k: Kernel, dims: &[u64]) -> String {
-        let fan = k.from / k.groups.max(1) * k.size * k.size;
+    fn int8_conv(&mut self, x: &str, name: &str, k: Kernel, gain: f32) -> String {
         let w = self.typed_weight(
             &format!("{name}.weight_quantized"),
             ElementType::Int8,
-            dims,
+            &k.weight_dims(),
             WeightFill::Quantised,
         );
-        // `ConvInteger` takes one zero point for all channels only: the scale
-        // per tensor stands for both forms.
-        let float = ElementType::Float32;
-        let deviation = (2.0 / fan.max(1) as f32).sqrt();
-        let fill = WeightFill::Constant(deviation * 3.0_f32.sqrt() / 127.0);
-        let scale = self.typed_weight(&format!("{name}.weight_scale"), float, &[], fill);
+        let channels: &[u64] = match self.precision {
+            Precision::Int8PerChannel => &[k.to, 1, 1],
+            _ => &[],
+        };
+        let deviation = gain * (2.0 / k.fan().max(1) as f32).sqrt();
+        let scale = self.int8_scale(name, channels, deviation);
         let q = self.quantise(x);
         let y = self.node("ConvInteger", &[&q.values, &w, &q.zero], k.attributes());
         let y = self.rescale(&y, &q.scale, &scale);
@@ -227,6 +227,21 @@ struct Quantised {
 }
 
 impl Kernel {
+    /// Output channels, input channels of a group, and the two sides.
+    fn weight_dims(self) -> [u64; 4] {
+        [
+            self.to,
+            self.from / self.groups.max(1),
+            self.size,
+            self.size,
+        ]
+    }
+
+    /// Weights that meet in one result.
+    fn fan(self) -> u64 {
+        self.from / self.groups.max(1) * self.size * self.size
+    }
+
     fn attributes(self) -> Vec<crate::model::proto::AttributeProto> {
         let twice = |v: u64| [v as i64; 2];
         let pad = (self.size / 2) as i64;

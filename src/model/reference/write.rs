@@ -137,8 +137,8 @@ impl DraftWeight {
             WeightFill::Quantised => {
                 chunk.extend((0..count).map(|_| (stream.below(255) as i64 - 127) as i8 as u8));
             }
-            WeightFill::Constant(value) => {
-                (0..count).for_each(|_| self.push(value, chunk));
+            WeightFill::Zero => {
+                (0..count).for_each(|_| self.push(0.0, chunk));
             }
             WeightFill::Spread { centre, deviation } => {
                 // Uniform over ±sqrt(3) deviations. 24 random bits a number, two
