@@ -16,5 +16,6 @@ pub mod error;
 pub mod estimate;
 pub mod measure;
 pub mod plan;
+pub mod model;
 pub mod profile;
 pub mod units;
