@@ -14,5 +14,8 @@
 pub mod caveat;
 pub mod error;
 pub mod estimate;
+pub mod plan;
 pub mod profile;
+pub mod stats;
 pub mod units;
+pub mod workload;
