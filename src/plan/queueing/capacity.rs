@@ -18,8 +18,9 @@ const MOST_UTILISATION: f64 = 0.98;
 /// Below this share of the sustainable rate a replica is as good as unloaded.
 const UNLOADED: f64 = 0.002;
 
-/// The search ends when the rates that hold and fail are this close. The noise
-/// of a run of 100,000 requests is larger.
+/// The search ends when the rates that hold and fail are this close in a run of
+/// 100,000 requests, whose noise is larger; with fewer requests it is less
+/// strict, as the noise grows (with the square root).
 const TOLERANCE: f64 = 0.003;
 
 /// Steps of the first search for a rate that holds, and of the search around a
@@ -84,23 +85,38 @@ impl Simulator {
         configuration: &ServingConfiguration,
         slos: &Slos,
     ) -> Result<SloCapacity> {
+        self.slo_capacity_near(service, (configuration, slos), None)
+    }
+
+    /// [`Simulator::slo_capacity`], looked for around `near` where that is given.
+    pub(super) fn slo_capacity_near(
+        &self,
+        service: &ServiceRange,
+        (configuration, slos): (&ServingConfiguration, &Slos),
+        near: Option<Near>,
+    ) -> Result<SloCapacity> {
         check(&service.value, configuration)?;
         check(&service.fastest, configuration)?;
         check(&service.slowest, configuration)?;
-        let seeker = Seeker::new(self, configuration, slos);
+        let seeker = Seeker::new(self, configuration, slos, TOLERANCE);
         let most = sustainable(&service.value, configuration);
-        let found = seeker.seek(&service.value, None);
+        let found = seeker.seek(&service.value, near);
         let (Some(found), value) = (found.clone(), found.map_or(0.0, |f| f.rate)) else {
             return Ok(seeker.unreachable(service, most));
         };
-        let noise = seeker.noise(&service.value, &found);
+        let lower = seeker.probe(&service.value, value * SLOPE_SHARE);
+        let noise = seeker.noise(&found, &lower);
+        let steepness = (found.probe.worst_ratio() / lower.worst_ratio()).ln() / -SLOPE_SHARE.ln();
         let end = |times: &ServiceTimes| {
             if times == &service.value {
                 return value;
             }
             let ratio = sustainable(times, configuration).ratio(most);
-            let near = Some(value * ratio);
-            seeker.seek(times, near).map_or(0.0, |f| f.rate)
+            let near = Near {
+                rate: value * ratio,
+                steepness,
+            };
+            seeker.seek(times, Some(near)).map_or(0.0, |f| f.rate)
         };
         let low = value - (value - end(&service.slowest)).hypot(noise);
         let high = value + (end(&service.fastest) - value).hypot(noise);
@@ -144,7 +160,30 @@ pub(super) struct Seeker<'a> {
     simulator: &'a Simulator,
     configuration: &'a ServingConfiguration,
     slos: &'a Slos,
+    tolerance: f64,
     pub simulations: Cell<u32>,
+}
+
+/// Where a capacity is expected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Near {
+    pub rate: f64,
+    /// How many percent more miss for one percent more load, there; NaN when
+    /// that is not known.
+    pub steepness: f64,
+}
+
+impl Near {
+    /// The step from a rate with that many misses (over those allowed) to just
+    /// beyond the capacity.
+    fn step(&self, ratio: f64, tolerance: f64) -> f64 {
+        let away = 1.1 * ratio.ln().abs() / self.steepness + tolerance;
+        if self.steepness > 0.0 && away.is_finite() {
+            (-away).exp().clamp(WIDE_STEP, 1.0 - tolerance / 2.0)
+        } else {
+            NARROW_STEP
+        }
+    }
 }
 
 /// One run at one rate.
@@ -158,6 +197,13 @@ struct Probe {
     measured: f64,
     utilisation: Fraction,
     mean_batch: f64,
+}
+
+impl Probe {
+    /// The misses over the allowed misses of the objective that is worst off.
+    fn worst_ratio(&self) -> f64 {
+        self.ratios.iter().copied().fold(0.0, f64::max)
+    }
 }
 
 /// The capacity for one set of service times.
@@ -174,19 +220,32 @@ impl<'a> Seeker<'a> {
         simulator: &'a Simulator,
         configuration: &'a ServingConfiguration,
         slos: &'a Slos,
+        tolerance: f64,
     ) -> Self {
+        let requests = simulator.streams.requests() as f64;
         Self {
             simulator,
             configuration,
             slos,
+            tolerance: tolerance * (1e5 / requests).sqrt().max(1.0),
             simulations: Cell::new(0),
         }
     }
 
-    /// Whether every objective holds at `rate`.
-    pub(super) fn holds(&self, service: &ServiceTimes, rate: f64) -> bool {
+    /// How many miss at `rate` over how many may, for the objective that is
+    /// worst off: at most 1 where all hold, infinite where the queue grows.
+    pub(super) fn score(&self, service: &ServiceTimes, rate: f64) -> f64 {
         let top = MOST_UTILISATION * sustainable(service, self.configuration).get();
-        rate > 0.0 && rate <= top && self.probe(service, rate).holds
+        if rate <= 0.0 || rate > top {
+            return f64::INFINITY;
+        }
+        let probe = self.probe(service, rate);
+        let ratio = probe.worst_ratio();
+        if probe.holds {
+            ratio.min(1.0)
+        } else {
+            ratio.max(1.0 + f64::EPSILON)
+        }
     }
 
     fn probe(&self, service: &ServiceTimes, rate: f64) -> Probe {
@@ -201,6 +260,8 @@ impl<'a> Seeker<'a> {
         });
         let mut count = Count::new(limits, requests, input.warm_up, STRETCHES);
         let tally = simulator.one(service, self.configuration, input, &mut count);
+        // A run that was given up counts for what it would have come to.
+        let whole = measured / count.measured() as f64;
         let limits = count.limits();
         let span = input.arrival(requests - 1) - input.arrival(input.warm_up);
         let capacity = span * f64::from(self.configuration.instances);
@@ -208,7 +269,7 @@ impl<'a> Seeker<'a> {
             holds: limits.iter().all(|l| l.missed <= l.allowed),
             ratios: limits
                 .iter()
-                .map(|l| (l.missed as f64 + 1.0) / (l.allowed as f64 + 1.0))
+                .map(|l| (l.missed as f64 * whole.max(1.0) + 1.0) / (l.allowed as f64 + 1.0))
                 .collect(),
             by_stretch: limits.iter().map(|l| l.by_stretch.clone()).collect(),
             measured,
@@ -222,11 +283,13 @@ impl<'a> Seeker<'a> {
     ///
     /// From above down to the first rate that holds, so that of several ranges
     /// of rates that hold the highest is found; then by halving.
-    pub(super) fn seek(&self, service: &ServiceTimes, near: Option<f64>) -> Option<Found> {
+    pub(super) fn seek(&self, service: &ServiceTimes, near: Option<Near>) -> Option<Found> {
         let top = MOST_UTILISATION * sustainable(service, self.configuration).get();
-        let step = near.map_or(WIDE_STEP, |_| NARROW_STEP);
-        let start = near.map_or(top, |near| near.clamp(UNLOADED * top, top));
+        let start = near.map_or(top, |near| near.rate.clamp(UNLOADED * top, top));
         let first = self.probe(service, start);
+        let mut step = near.map_or(WIDE_STEP, |near| {
+            near.step(first.worst_ratio(), self.tolerance)
+        });
         let (mut low, mut high);
         if first.holds {
             low = (start, first);
@@ -245,10 +308,10 @@ impl<'a> Seeker<'a> {
                     break;
                 }
                 low = (rate, probe);
+                step = step.powi(2).max(WIDE_STEP);
             }
         } else {
             high = (start, first);
-            let mut step = step;
             loop {
                 let rate = high.0 * step;
                 if rate < UNLOADED * top {
@@ -264,17 +327,40 @@ impl<'a> Seeker<'a> {
                 step = (step * step).max(0.5);
             }
         }
-        while high.0 > low.0 * (1.0 + TOLERANCE) {
-            let rate = (low.0 * high.0).sqrt();
+        Some(self.close_in(service, (low, high)))
+    }
+
+    /// Narrows a rate that holds and a higher one that fails down to the
+    /// tolerance.
+    ///
+    /// The logarithm of the misses is nearly a straight line over that of the
+    /// rate, so the next rate is where the line through both ends says that as
+    /// many miss as may, a third of the tolerance towards the end that is
+    /// farther away; should that not halve the range in two steps, the middle.
+    fn close_in(&self, service: &ServiceTimes, ends: ((f64, Probe), (f64, Probe))) -> Found {
+        let (mut low, mut high) = ends;
+        let tolerance = self.tolerance;
+        let mut slow = 0;
+        while high.0 > low.0 * (1.0 + tolerance) {
+            let width = (high.0 / low.0).ln();
+            let (below, above) = (low.1.worst_ratio().ln(), high.1.worst_ratio().ln());
+            let share = -below / (above - below);
+            let middle = slow >= 2 || !share.is_finite();
+            let share = if middle { 0.5 } else { share };
+            let nudge = tolerance / 3.0 / width * if share < 0.5 { 1.0 } else { -1.0 };
+            let share = (share + nudge).clamp(0.02, 0.98);
+            let rate = low.0 * (share * width).exp();
             let probe = self.probe(service, rate);
             let side = if probe.holds { &mut low } else { &mut high };
             *side = (rate, probe);
+            let halved = (high.0 / low.0).ln() <= 0.5 * width;
+            slow = if halved || middle { 0 } else { slow + 1 };
         }
-        Some(Found {
+        Found {
             rate: low.0,
             binding: self.worst(&high.1),
             probe: low.1,
-        })
+        }
     }
 
     /// The objective that is missed most for what it allows.
@@ -287,13 +373,13 @@ impl<'a> Seeker<'a> {
 
     /// How far the noise of the simulation moves the capacity, in requests per
     /// second: the half width of the interval of the share of misses, over how
-    /// fast that share rises with the rate (delta method).
-    fn noise(&self, service: &ServiceTimes, found: &Found) -> f64 {
+    /// fast that share rises with the rate from `lower` on, a run at
+    /// [`SLOPE_SHARE`] of the capacity (delta method).
+    fn noise(&self, found: &Found, lower: &Probe) -> f64 {
         let Some(slo) = found.binding else {
             return 0.0;
         };
         let at = self.slos.as_slice().iter().position(|s| *s == slo);
-        let lower = self.probe(service, found.rate * SLOPE_SHARE);
         let misses = |probe: &Probe| -> Option<(f64, f64)> {
             let totals = probe.by_stretch.get(at?)?;
             let shares: Vec<f64> = std::iter::once(&0)
@@ -307,14 +393,14 @@ impl<'a> Seeker<'a> {
         };
         let half = || -> Option<f64> {
             let (here, error) = misses(&found.probe)?;
-            let (below, _) = misses(&lower)?;
+            let (below, _) = misses(lower)?;
             let t = student_t(STRETCHES - 1, self.simulator.options.level)?;
             let rise = (here - below) / ((1.0 - SLOPE_SHARE) * found.rate);
             (rise > 0.0).then(|| t * error / rise)
         };
         half()
             .unwrap_or(0.0)
-            .max(TOLERANCE * found.rate)
+            .max(self.tolerance * found.rate)
             .min(MOST_NOISE * found.rate)
     }
 

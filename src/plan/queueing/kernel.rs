@@ -9,7 +9,7 @@
 //! very moment of a departure is on board. Of several free instances the one
 //! that was idle longest takes the batch (the lowest numbered among equals).
 
-use super::service::ServiceTimes;
+use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 
 /// What arrives: times at unit rate, how far to stretch them, and the draws.
@@ -78,11 +78,12 @@ pub(super) fn run(
 /// absolute times.
 fn single(service: &ServiceTimes, input: Input<'_>, sink: &mut impl Sink) -> Tally {
     let mut tally = Tally::default();
+    let draw = service.draw(1, 1);
     let mut free = f64::NEG_INFINITY;
     for (request, (unit, code)) in input.unit_arrivals.iter().zip(input.codes).enumerate() {
         let arrival = unit * input.interval;
         let start = arrival.max(free);
-        let seconds = service.seconds(1, 1, *code, start - free);
+        let seconds = draw.seconds(*code, start - free);
         free = start + seconds;
         sink.served(request, start - arrival, free - arrival);
         if request >= input.warm_up {
@@ -105,13 +106,14 @@ fn batched(
     sink: &mut impl Sink,
 ) -> Tally {
     let mut tally = Tally::default();
+    let draws: Vec<Draw> = (1..=server.max_batch).map(|b| service.draw(b, 1)).collect();
     let mut free = vec![f64::NEG_INFINITY; server.instances];
     let mut head = 0;
     while head < input.unit_arrivals.len() {
         let (slot, since) = earliest(&free);
         let start = departure(&server, &input, head, since);
         let items = boarding(&server, &input, head, start);
-        let seconds = service.seconds(items, 1, input.codes[head], start - since);
+        let seconds = draws[items - 1].seconds(input.codes[head], start - since);
         let end = start + seconds;
         free[slot] = end;
         for request in head..head + items {

@@ -129,29 +129,38 @@ pub(super) fn percentiles(
     let ranks = Ranks::new(times);
     let t = student_t(STRETCHES - 1, level).unwrap_or(f64::INFINITY);
     let shown = |seconds: f64| seconds.is_finite().then(|| Time::saturating(seconds));
+    let shares: Vec<f64> = wanted.iter().map(|p| p.get()).collect();
+    let values = ranks.quantiles(&shares);
+    // Shares at or below each value, by stretch.
+    let mut below: Vec<Vec<f64>> = vec![Vec::with_capacity(STRETCHES); values.len()];
+    for stretch in stretches(times) {
+        for (value, below) in values.iter().zip(&mut below) {
+            let count = stretch.iter().filter(|time| *time <= value).count();
+            below.push(count as f64 / stretch.len() as f64);
+        }
+    }
+    let halves: Vec<f64> = below
+        .into_iter()
+        .map(|b| {
+            let deviation = Sample::new(b).ok().and_then(|s| s.standard_deviation());
+            deviation.map_or(1.0, |d| t * d / (STRETCHES as f64).sqrt())
+        })
+        .collect();
+    let moved = |sign: f64| -> Vec<f64> {
+        let ends = shares.iter().zip(&halves);
+        ranks.quantiles(&ends.map(|(p, half)| p + sign * half).collect::<Vec<_>>())
+    };
+    let (lows, highs) = (moved(-1.0), moved(1.0));
     wanted
         .iter()
-        .map(|&percentile| {
-            let p = percentile.get();
-            let value = ranks.quantile(p);
-            let shares = stretches(times)
-                .map(|s| s.iter().filter(|v| **v <= value).count() as f64 / s.len() as f64)
-                .collect();
-            let spread = Sample::new(shares)
-                .ok()
-                .and_then(|s| s.standard_deviation())
-                .map(|d| t * d / (STRETCHES as f64).sqrt());
-            let (low, high) = match spread {
-                Some(half) => (ranks.quantile(p - half), ranks.quantile(p + half)),
-                None => (f64::INFINITY, f64::INFINITY),
-            };
-            PercentileTime {
-                percentile,
-                value: shown(value),
-                low: shown(low),
-                high: shown(high),
-                level,
-            }
+        .zip(values)
+        .zip(lows.into_iter().zip(highs))
+        .map(|((&percentile, value), (low, high))| PercentileTime {
+            percentile,
+            value: shown(value),
+            low: shown(low),
+            high: shown(high),
+            level,
         })
         .collect()
 }
@@ -237,31 +246,47 @@ impl<'t> Ranks<'t> {
         }
     }
 
-    /// The smallest time t such that at least the share `p` is at most t;
-    /// infinite when that many were lost or `p` is above 1.
-    fn quantile(&self, p: f64) -> f64 {
+    /// For each share `p` the smallest time t such that at least that share is at
+    /// most t; infinite when that many were lost or `p` is above 1.
+    fn quantiles(&self, shares: &[f64]) -> Vec<f64> {
         let n = self.times.len();
-        if p > 1.0 || n == 0 {
-            return f64::INFINITY;
-        }
-        let rank = crate::stats::rank_of(p.max(0.0), n);
-        let at = self.before.partition_point(|&b| b < rank) - 1;
-        if at + 2 >= self.before.len() {
-            return f64::INFINITY;
-        }
-        let wanted = self.lowest + at as u64;
-        let mut inside: Vec<f64> = self
-            .times
+        let places: Vec<Option<(usize, usize)>> = shares
             .iter()
-            .copied()
-            .filter(|t| t.is_finite() && bucket(*t) == wanted)
+            .map(|&p| {
+                if p > 1.0 || n == 0 {
+                    return None;
+                }
+                let rank = crate::stats::rank_of(p.max(0.0), n);
+                let at = self.before.partition_point(|&b| b < rank) - 1;
+                let lost = at + 2 >= self.before.len();
+                (!lost).then(|| (at, rank - 1 - self.before.get(at).copied().unwrap_or(0)))
+            })
             .collect();
-        let place = rank - 1 - self.before.get(at).copied().unwrap_or(0);
-        let place = place.min(inside.len().saturating_sub(1));
-        if inside.is_empty() {
-            return f64::INFINITY;
+        // One pass gathers the values of every bucket that is wanted.
+        let mut wanted: Vec<usize> = places.iter().flatten().map(|p| p.0).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut slot = vec![u32::MAX; self.before.len()];
+        for (i, &at) in wanted.iter().enumerate() {
+            slot[at] = i as u32;
         }
-        *inside.select_nth_unstable_by(place, f64::total_cmp).1
+        let mut inside: Vec<Vec<f64>> = vec![Vec::new(); wanted.len()];
+        for time in self.times.iter().filter(|t| t.is_finite()) {
+            let at = (bucket(*time) - self.lowest) as usize;
+            if let Some(list) = inside.get_mut(slot[at] as usize) {
+                list.push(*time);
+            }
+        }
+        places
+            .into_iter()
+            .map(|place| {
+                let (at, place) = place?;
+                let list = inside.get_mut(slot[at] as usize)?;
+                let place = place.min(list.len().checked_sub(1)?);
+                Some(*list.select_nth_unstable_by(place, f64::total_cmp).1)
+            })
+            .map(|time| time.unwrap_or(f64::INFINITY))
+            .collect()
     }
 }
 
@@ -286,7 +311,7 @@ mod tests {
             ),
             p in 0.0..1.0f64,
         ) {
-            let got = Ranks::new(&times).quantile(p);
+            let got = Ranks::new(&times).quantiles(&[p])[0];
             times.sort_unstable_by(f64::total_cmp);
             let want = times[crate::stats::rank_of(p, times.len()) - 1];
             prop_assert_eq!(got.to_bits(), want.to_bits());

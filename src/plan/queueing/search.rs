@@ -1,6 +1,6 @@
 //! Which batch size and batch window carry the most.
 
-use super::capacity::{Seeker, SloCapacity};
+use super::capacity::{Near, Seeker, SloCapacity};
 use super::service::ServiceRange;
 use super::simulator::{SimulationOptions, Simulator, check, sustainable};
 use crate::error::{Error, Result};
@@ -11,9 +11,21 @@ use crate::workload::{Batcher, ServingConfiguration, Slos};
 /// full search for one that is as good as equal.
 const BETTER: f64 = 1.01;
 
-/// Setups whose best capacity without a window is at least this share of the
-/// best of all are tried with windows.
-const IN_REACH: f64 = 0.85;
+/// A neighbour must miss this much less often to be moved to: less is noise.
+const CLEARLY: f64 = 0.97;
+
+/// Capacities on the way are found to this tolerance (for 100,000 requests).
+const ROUGHLY: f64 = 0.008;
+
+/// Where the first capacity is expected, as a share of the sustainable rate, and
+/// how steeply the misses rise there (percent per percent of load): only the
+/// number of simulations depends on how good the guess is.
+const LIKELY: f64 = 0.85;
+const STEEP: f64 = 8.0;
+
+/// A neighbourhood is looked at again at the rate of the new best when that is
+/// this much higher.
+const AGAIN: f64 = 1.03;
 
 /// A setup of instances and threads with the service times measured for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +87,13 @@ pub struct BestConfiguration {
 /// Finds the maximum batch size, the batch window and the alternative with the
 /// highest SLO capacity; of equals the smaller batch and the shorter window.
 ///
-/// Configurations are compared in short runs on common random numbers. One that
-/// cannot carry more than the best so far even with full batches is not
-/// simulated; another is first run once, a hundredth above the best, and only
-/// when that holds is its capacity looked for. The winner's capacity is then
-/// computed with `options`.
+/// Configurations are compared in short runs on common random numbers, all at
+/// the same rate, a hundredth above the best so far: the one in which the fewest
+/// requests miss their objective is the better one, and one in which no
+/// objective is lost becomes the best, whose capacity is then looked for. From a
+/// likely start in each alternative the search goes from neighbour to neighbour
+/// as long as that helps. Those that cannot carry more even with full batches
+/// are not simulated. The winner's capacity is computed with `options`.
 ///
 /// # Errors
 /// Refuses no alternatives, a search space without a batch size that the service
@@ -96,28 +110,28 @@ pub fn best_configuration(
     })?;
     let mut race = Race {
         simulator: &coarse,
-        alternatives,
         slos,
         space,
         best: None,
         simulations: 0,
     };
-    let leaders = race.without_window()?;
-    race.with_windows(&leaders)?;
-    let simulations = race.simulations;
-    let (alternative, configuration) = match race.best {
-        Some(best) => (best.alternative, best.configuration),
-        None => race.simplest()?,
+    for (at, alternative) in alternatives.iter().enumerate() {
+        race.climb(at, alternative)?;
+    }
+    let (alternative, configuration, near) = match race.best.take() {
+        Some(best) => (best.alternative, best.configuration, Some(best.near)),
+        None => (0, race.simplest(alternatives.first())?, None),
     };
     let service = &alternatives
         .get(alternative)
         .ok_or_else(|| Error::bad_input("there is no setup to choose from"))?
         .service;
-    let capacity = Simulator::new(options)?.slo_capacity(service, &configuration, slos)?;
+    let capacity =
+        Simulator::new(options)?.slo_capacity_near(service, (&configuration, slos), near)?;
     Ok(BestConfiguration {
         configuration,
         alternative,
-        simulations: simulations + capacity.simulations,
+        simulations: race.simulations + capacity.simulations,
         capacity,
     })
 }
@@ -127,12 +141,52 @@ pub fn best_configuration(
 struct Leader {
     alternative: usize,
     configuration: ServingConfiguration,
-    rate: f64,
+    near: Near,
+}
+
+/// A place in the grid of batch sizes and windows, by position in the lists.
+type Place = (usize, usize);
+
+/// One alternative with the grid it is searched on.
+struct Grid<'a> {
+    number: usize,
+    setup: &'a Alternative,
+    batches: Vec<u32>,
+    windows: Vec<Time>,
+}
+
+impl Grid<'_> {
+    /// Where to begin: the largest batch that takes less than half of the
+    /// tightest objective; no window, except for batchers that batch by the
+    /// clock alone.
+    fn start(&self, slos: &Slos, batcher: &Batcher) -> Place {
+        let half = slos.tightest().scaled(0.5);
+        let fits = |&batch: &u32| {
+            let mean = self.setup.service.value.mean(batch, self.setup.instances);
+            mean.is_some_and(|mean| mean <= half)
+        };
+        let batch = self.batches.iter().rposition(fits).unwrap_or(0);
+        let by_clock = matches!(batcher, Batcher::MlServer | Batcher::KServe);
+        (batch, if by_clock { self.windows.len() / 2 } else { 0 })
+    }
+
+    /// The places around: larger and smaller batches, longer and shorter
+    /// windows, and larger batches with the window that fills them.
+    fn neighbours(&self, (batch, window): Place) -> Vec<Place> {
+        let step = |place: usize, by: isize| place.checked_add_signed(by);
+        let around = [(1, 0), (0, 2), (-1, 0), (1, 2), (0, -1), (0, 1), (-1, -1)];
+        around
+            .iter()
+            .filter_map(|&(b, w)| Some((step(batch, b)?, step(window, w)?)))
+            .filter(|&(b, w)| b < self.batches.len() && w < self.windows.len())
+            // A batch of one waits for nobody.
+            .filter(|&(b, w)| w == 0 || self.batches.get(b).is_some_and(|b| *b > 1))
+            .collect()
+    }
 }
 
 struct Race<'a> {
     simulator: &'a Simulator,
-    alternatives: &'a [Alternative],
     slos: &'a Slos,
     space: &'a SearchSpace,
     best: Option<Leader>,
@@ -175,101 +229,138 @@ impl Race<'_> {
     }
 
     /// One small configuration for when nothing holds the objectives.
-    fn simplest(&self) -> Result<(usize, ServingConfiguration)> {
-        let first = self.alternatives.first();
-        let batch = first.and_then(|a| self.batches(a).first().copied());
-        match (first, batch) {
-            (Some(first), Some(batch)) => {
-                Ok((0, self.configuration(first, batch, self.no_window())))
-            }
-            _ => Err(Error::bad_input(
-                "there is no setup, or no batch size that was measured, to choose from",
-            )),
-        }
+    fn simplest(&self, first: Option<&Alternative>) -> Result<ServingConfiguration> {
+        first
+            .and_then(|first| {
+                let batch = self.batches(first).first().copied()?;
+                Some(self.configuration(first, batch, self.no_window()))
+            })
+            .ok_or_else(|| {
+                Error::bad_input(
+                    "there is no setup, or no batch size that was measured, to choose from",
+                )
+            })
     }
 
-    /// Every alternative with every batch size and no window; returns the best
-    /// batch size and capacity of each alternative that was in reach.
-    fn without_window(&mut self) -> Result<Vec<(usize, u32, f64)>> {
-        let mut leaders = Vec::new();
-        for (at, alternative) in self.alternatives.iter().enumerate() {
-            let mut own: Option<(u32, f64)> = None;
-            for batch in self.batches(alternative) {
-                let configuration = self.configuration(alternative, batch, self.no_window());
-                let floor = own.map_or(0.0, |(_, rate)| rate);
-                // An alternative far behind the best so far is not followed up.
-                let reach = self.best.as_ref().map_or(0.0, |b| b.rate * IN_REACH);
-                if let Some(rate) = self.challenge(at, &configuration, floor.max(reach))? {
-                    own = Some((batch, rate));
-                }
-            }
-            leaders.extend(own.map(|(batch, rate)| (at, batch, rate)));
-        }
-        let reach = self.best.as_ref().map_or(0.0, |b| b.rate * IN_REACH);
-        leaders.retain(|(_, _, rate)| *rate >= reach);
-        Ok(leaders)
-    }
-
-    /// Windows for the batch sizes around the best of each alternative in reach:
-    /// it, and the next two larger ones, which only a window fills.
-    fn with_windows(&mut self, leaders: &[(usize, u32, f64)]) -> Result<()> {
+    /// Goes from neighbour to neighbour through the grid of one alternative.
+    fn climb(&mut self, number: usize, setup: &Alternative) -> Result<()> {
         let mut windows: Vec<Time> = self.space.windows.clone();
-        windows.retain(|w| *w > self.no_window());
+        windows.push(self.no_window());
+        windows.retain(|w| *w >= self.no_window());
         windows.sort_unstable();
         windows.dedup();
-        for &(at, batch, _) in leaders {
-            let Some(alternative) = self.alternatives.get(at) else {
-                continue;
+        let grid = Grid {
+            number,
+            setup,
+            batches: self.batches(setup),
+            windows,
+        };
+        if grid.batches.is_empty() {
+            return Ok(());
+        }
+        let mut place = grid.start(self.slos, &self.space.batcher);
+        // With nothing to beat yet, the start itself is what is to be beaten; if
+        // it holds at no rate, smaller batches and windows may.
+        while self.best.is_none() && !self.take_the_lead(&grid, place)? {
+            place = match place {
+                (0, 0) => return Ok(()),
+                (batch, 0) => (batch - 1, 0),
+                (batch, window) => (batch, window / 2),
             };
-            let batches = self.batches(alternative);
-            let near = batches.into_iter().filter(|&b| b > 1 && b >= batch).take(3);
-            for batch in near {
-                for &window in &windows {
-                    let configuration = self.configuration(alternative, batch, window);
-                    let best = self.best.as_ref().map_or(0.0, |b| b.rate);
-                    self.challenge(at, &configuration, best)?;
-                }
+        }
+        loop {
+            let before = self.rate_to_beat();
+            let (at, score) = self.descend(&grid, place)?;
+            place = at;
+            if score > 1.0 || !self.take_the_lead(&grid, place)? {
+                return Ok(());
+            }
+            if self.rate_to_beat() < before * AGAIN {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
-    /// Lets a configuration try to carry more than `floor`; its capacity when it
-    /// does. It becomes the best when it carries more than that, too.
-    fn challenge(
-        &mut self,
-        alternative: usize,
-        configuration: &ServingConfiguration,
-        floor: f64,
-    ) -> Result<Option<f64>> {
-        let Some(setup) = self.alternatives.get(alternative) else {
-            return Ok(None);
-        };
-        let service = &setup.service.value;
-        check(service, configuration)?;
-        let most = sustainable(service, configuration).get();
-        let wanted = floor * BETTER;
-        if wanted >= most {
-            return Ok(None);
+    fn rate_to_beat(&self) -> f64 {
+        self.best.as_ref().map_or(0.0, |b| b.near.rate * BETTER)
+    }
+
+    /// From `place` to the place where no neighbour misses clearly less, all at
+    /// the rate to beat.
+    fn descend(&mut self, grid: &Grid<'_>, mut place: Place) -> Result<(Place, f64)> {
+        let rate = self.rate_to_beat();
+        let mut seen = vec![place];
+        let mut score = self.score(grid, place, rate)?;
+        loop {
+            let mut better = None;
+            for neighbour in grid.neighbours(place) {
+                if seen.contains(&neighbour) {
+                    continue;
+                }
+                seen.push(neighbour);
+                let other = self.score(grid, neighbour, rate)?;
+                if other < score * CLEARLY {
+                    better = Some((neighbour, other));
+                    break;
+                }
+            }
+            match better {
+                Some(found) => (place, score) = found,
+                None => return Ok((place, score)),
+            }
         }
-        let seeker = Seeker::new(self.simulator, configuration, self.slos);
-        let found = if floor <= 0.0 {
-            seeker.seek(service, None)
-        } else if seeker.holds(service, wanted) {
-            seeker.seek(service, Some(wanted))
-        } else {
-            None
+    }
+
+    fn score(&mut self, grid: &Grid<'_>, place: Place, rate: f64) -> Result<f64> {
+        let Some(configuration) = self.at(grid, place) else {
+            return Ok(f64::INFINITY);
         };
+        let service = &grid.setup.service.value;
+        check(service, &configuration)?;
+        let seeker = Seeker::new(self.simulator, &configuration, self.slos, ROUGHLY);
+        let score = seeker.score(service, rate);
         self.simulations += seeker.simulations.get();
-        let Some(found) = found else { return Ok(None) };
-        let best = self.best.as_ref().map_or(0.0, |b| b.rate * BETTER);
-        if found.rate > best {
+        Ok(score)
+    }
+
+    /// Finds the capacity of a place that is thought to beat the best; says
+    /// whether it does, and it is then the best.
+    fn take_the_lead(&mut self, grid: &Grid<'_>, place: Place) -> Result<bool> {
+        let Some(configuration) = self.at(grid, place) else {
+            return Ok(false);
+        };
+        let service = &grid.setup.service.value;
+        check(service, &configuration)?;
+        let likely = LIKELY * sustainable(service, &configuration).get();
+        let near = Near {
+            rate: if self.best.is_some() {
+                self.rate_to_beat()
+            } else {
+                likely
+            },
+            steepness: STEEP,
+        };
+        let seeker = Seeker::new(self.simulator, &configuration, self.slos, ROUGHLY);
+        let found = seeker.seek(service, Some(near));
+        self.simulations += seeker.simulations.get();
+        let Some(found) = found else { return Ok(false) };
+        let best = self.best.as_ref();
+        let leads = best.is_none_or(|best| found.rate > best.near.rate);
+        if leads {
             self.best = Some(Leader {
-                alternative,
-                configuration: configuration.clone(),
-                rate: found.rate,
+                alternative: grid.number,
+                configuration,
+                near: Near {
+                    rate: found.rate,
+                    steepness: STEEP,
+                },
             });
         }
-        Ok(Some(found.rate))
+        Ok(leads)
+    }
+
+    fn at(&self, grid: &Grid<'_>, (batch, window): Place) -> Option<ServingConfiguration> {
+        let batch = *grid.batches.get(batch)?;
+        Some(self.configuration(grid.setup, batch, *grid.windows.get(window)?))
     }
 }

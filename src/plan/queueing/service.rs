@@ -245,24 +245,47 @@ impl ServiceTimes {
     /// slowdown after the idle gap.
     #[inline]
     pub(super) fn seconds(&self, batch: usize, busy: usize, code: u16, gap: f64) -> f64 {
-        let mean = self.mean_seconds(batch, busy);
-        let warm = mean * self.relative(batch, code);
-        match &self.idle {
+        self.draw(batch, busy).seconds(code, gap)
+    }
+
+    /// Everything about batches of one size, looked up once.
+    #[inline]
+    pub(super) fn draw(&self, batch: usize, busy: usize) -> Draw<'_> {
+        let blend = self.blends[batch - 1];
+        Draw {
+            mean: self.mean_seconds(batch, busy),
+            below: &self.tables[blend.below],
+            above: (blend.below != blend.above).then(|| &*self.tables[blend.above]),
+            share: blend.share,
+            idle: self.idle.as_deref(),
+        }
+    }
+}
+
+/// Service times of one batch size with one number of busy instances.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw<'s> {
+    mean: f64,
+    below: &'s [f32],
+    above: Option<&'s [f32]>,
+    share: f32,
+    idle: Option<&'s IdleSlowdown>,
+}
+
+impl Draw<'_> {
+    #[inline]
+    pub(super) fn seconds(&self, code: u16, gap: f64) -> f64 {
+        let at = |table: &[f32]| table[(usize::from(code) * table.len()) >> 16];
+        let below = at(self.below);
+        let relative = match self.above {
+            None => below,
+            Some(above) => below + self.share * (at(above) - below),
+        };
+        let warm = self.mean * f64::from(relative);
+        match self.idle {
             None => warm,
             Some(idle) => warm * idle.factor(gap),
         }
-    }
-
-    #[inline]
-    fn relative(&self, batch: usize, code: u16) -> f64 {
-        let blend = self.blends[batch - 1];
-        let at = |table: &[f32]| table[(usize::from(code) * table.len()) >> 16];
-        let below = at(&self.tables[blend.below]);
-        if blend.below == blend.above {
-            return f64::from(below);
-        }
-        let above = at(&self.tables[blend.above]);
-        f64::from(below + blend.share * (above - below))
     }
 }
 

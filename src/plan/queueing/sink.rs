@@ -79,6 +79,8 @@ pub(super) struct Count {
     stretch: usize,
     /// The first request of the next stretch.
     boundary: usize,
+    /// The last request that was counted.
+    latest: usize,
     hopeless: bool,
 }
 
@@ -88,6 +90,8 @@ pub(super) struct Limit {
     pub seconds: f64,
     /// How many misses there may be before the objective is lost.
     pub allowed: u64,
+    /// With more misses than this the objective is lost for certain.
+    lost: u64,
     pub missed: u64,
     /// Misses at the end of each stretch so far.
     pub by_stretch: Vec<u64>,
@@ -95,9 +99,7 @@ pub(super) struct Limit {
 
 impl Count {
     /// `limits` holds seconds and the misses that are allowed; the run after
-    /// `warm_up` requests is divided into `stretches` of equal length. With
-    /// `patience` (at least 1) the run ends when some limit was missed that
-    /// many times as often as allowed.
+    /// `warm_up` requests is divided into `stretches` of equal length.
     pub(super) fn new(
         limits: impl Iterator<Item = (f64, u64)>,
         requests: usize,
@@ -110,6 +112,7 @@ impl Count {
                 .map(|(seconds, allowed)| Limit {
                     seconds,
                     allowed,
+                    lost: 2 * allowed + 16,
                     missed: 0,
                     by_stretch: Vec::with_capacity(stretches + 1),
                 })
@@ -117,6 +120,7 @@ impl Count {
             warm_up,
             stretch,
             boundary: warm_up + stretch,
+            latest: warm_up,
             hopeless: false,
         }
     }
@@ -125,11 +129,17 @@ impl Count {
         &self.limits
     }
 
+    /// How many requests were measured before the run ended.
+    pub(super) fn measured(&self) -> usize {
+        self.latest + 1 - self.warm_up
+    }
+
     #[inline]
     fn count(&mut self, request: usize, latency: f64) {
         if request < self.warm_up {
             return;
         }
+        self.latest = request;
         // Requests of a batch come in order, batches of several instances
         // nearly so; a request that crosses a boundary late counts in the next
         // stretch, which moves a handful of counts out of thousands.
@@ -140,10 +150,8 @@ impl Count {
             }
         }
         for limit in &mut self.limits {
-            if latency > limit.seconds {
-                limit.missed += 1;
-                self.hopeless |= limit.missed > 2 * limit.allowed + 16;
-            }
+            limit.missed += u64::from(latency > limit.seconds);
+            self.hopeless |= limit.missed > limit.lost;
         }
     }
 }

@@ -158,7 +158,14 @@ impl Triton {
                 self.next_preferred = 0;
             }
             if waiting.count == 0 {
-                return Step::Sleep(now + IDLE_WAIT);
+                // Only while a batch lies ready may requests come that do not
+                // wake the batcher, and are found when it wakes by itself.
+                let ready = self.current == Current::Ready;
+                return Step::Sleep(if ready {
+                    now + IDLE_WAIT
+                } else {
+                    f64::INFINITY
+                });
             }
             if !self.slot_available(ready, idle, all) {
                 return Step::Sleep(f64::INFINITY);
