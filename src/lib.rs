@@ -17,5 +17,8 @@ pub mod estimate;
 pub mod measure;
 pub mod plan;
 pub mod model;
+pub mod plan;
 pub mod profile;
+pub mod stats;
 pub mod units;
+pub mod workload;

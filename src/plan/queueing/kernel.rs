@@ -1,0 +1,306 @@
+//! The fast paths: one replica, requests served in order, nothing rejected.
+//!
+//! All three do the same arithmetic in the same order as the general engine, so
+//! that their times are equal to the last bit; a test holds them to it.
+//!
+//! Ties are decided on purpose, everywhere alike: at one instant batches end
+//! first, then requests arrive, then batches are made. An instance that ends at
+//! the very moment of an arrival serves it, and a request that arrives at the
+//! very moment of a departure is on board. Of several free instances the one
+//! that was idle longest takes the batch (the lowest numbered among equals).
+
+use super::service::{Draw, ServiceTimes};
+use super::sink::Sink;
+
+/// What arrives: times at unit rate, how far to stretch them, and the draws.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub unit_arrivals: &'a [f64],
+    pub codes: &'a [u16],
+    /// Seconds between two arrivals on average.
+    pub interval: f64,
+    /// Batches whose first request comes before this one are not tallied.
+    pub warm_up: usize,
+}
+
+impl Input<'_> {
+    #[inline]
+    pub(super) fn arrival(&self, request: usize) -> f64 {
+        self.unit_arrivals[request] * self.interval
+    }
+}
+
+/// The server as the kernels see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Server {
+    pub instances: usize,
+    pub max_batch: usize,
+    pub window: f64,
+}
+
+/// What the instances did after the warm-up.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Tally {
+    pub batches: u64,
+    pub items: u64,
+    /// Seconds of service, summed over instances.
+    pub busy: f64,
+    /// When the last batch ended.
+    pub end: f64,
+}
+
+impl Tally {
+    #[inline]
+    pub(super) fn add(&mut self, items: usize, seconds: f64) {
+        self.batches += 1;
+        self.items += items as u64;
+        self.busy += seconds;
+    }
+}
+
+/// Picks the fastest kernel that fits.
+pub(super) fn run(
+    service: &ServiceTimes,
+    server: Server,
+    input: Input<'_>,
+    sink: &mut impl Sink,
+) -> Tally {
+    if service.contends(server.max_batch, server.instances) {
+        contended(service, server, input, sink)
+    } else if server.instances == 1 && server.max_batch == 1 {
+        single(service, input, sink)
+    } else {
+        batched(service, server, input, sink)
+    }
+}
+
+/// One instance, every request alone: the recursion of Lindley (1952) in
+/// absolute times.
+fn single(service: &ServiceTimes, input: Input<'_>, sink: &mut impl Sink) -> Tally {
+    let mut tally = Tally::default();
+    let draw = service.draw(1, 1);
+    let mut free = f64::NEG_INFINITY;
+    for (request, (unit, code)) in input.unit_arrivals.iter().zip(input.codes).enumerate() {
+        let arrival = unit * input.interval;
+        let start = arrival.max(free);
+        let seconds = draw.seconds(*code, start - free);
+        free = start + seconds;
+        sink.served(request, start - arrival, free - arrival);
+        if request >= input.warm_up {
+            tally.add(1, seconds);
+        }
+        if sink.settled() {
+            break;
+        }
+    }
+    tally.end = free;
+    tally
+}
+
+/// Any number of instances that do not slow each other, batches made when an
+/// instance is free.
+fn batched(
+    service: &ServiceTimes,
+    server: Server,
+    input: Input<'_>,
+    sink: &mut impl Sink,
+) -> Tally {
+    let mut tally = Tally::default();
+    let draws: Vec<Draw> = (1..=server.max_batch).map(|b| service.draw(b, 1)).collect();
+    let mut free = vec![f64::NEG_INFINITY; server.instances];
+    let mut head = 0;
+    while head < input.unit_arrivals.len() {
+        let (slot, since) = earliest(&free);
+        let start = departure(&server, &input, head, since);
+        let items = boarding(&server, &input, head, start);
+        let seconds = draws[items - 1].seconds(input.codes[head], start - since);
+        let end = start + seconds;
+        free[slot] = end;
+        for request in head..head + items {
+            let arrival = input.arrival(request);
+            sink.served(request, start - arrival, end - arrival);
+        }
+        if head >= input.warm_up {
+            tally.add(items, seconds);
+        }
+        tally.end = tally.end.max(end);
+        if sink.settled() {
+            break;
+        }
+        head += items;
+    }
+    tally
+}
+
+/// The place and value of the smallest time; the first among equals.
+#[inline]
+fn earliest(times: &[f64]) -> (usize, f64) {
+    let mut best = (0, f64::INFINITY);
+    for (i, &time) in times.iter().enumerate() {
+        if time < best.1 {
+            best = (i, time);
+        }
+    }
+    best
+}
+
+/// When the batch that begins with request `head` leaves, on an instance that
+/// is free since `since`: when it is full or its window is over, but not before
+/// the instance is free.
+#[inline]
+fn departure(server: &Server, input: &Input<'_>, head: usize, since: f64) -> f64 {
+    let arrival = input.arrival(head);
+    let ready = arrival.max(since);
+    if server.window <= 0.0 || server.max_batch == 1 {
+        return ready;
+    }
+    let full = match input.unit_arrivals.get(head + server.max_batch - 1) {
+        Some(unit) => unit * input.interval,
+        None => f64::INFINITY,
+    };
+    ready.max(full.min(arrival + server.window))
+}
+
+/// How many requests from `head` on have arrived by `start`, up to a full batch.
+#[inline]
+fn boarding(server: &Server, input: &Input<'_>, head: usize, start: f64) -> usize {
+    let most = server.max_batch.min(input.unit_arrivals.len() - head);
+    let mut items = 1;
+    while items < most && input.arrival(head + items) <= start {
+        items += 1;
+    }
+    items
+}
+
+/// One instance of the contended kernel.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// When its batch ends; infinite while idle.
+    end: f64,
+    /// When its batch began, or since when it is idle.
+    since: f64,
+    first: usize,
+    items: usize,
+    /// Began at the present instant, so it already knows its neighbours.
+    fresh: bool,
+}
+
+/// Instances that slow each other. A batch makes progress at the pace that
+/// belongs to the number of busy instances at each moment; when that number
+/// changes, what is left of every running batch is stretched by the ratio of
+/// the means.
+fn contended(
+    service: &ServiceTimes,
+    server: Server,
+    input: Input<'_>,
+    sink: &mut impl Sink,
+) -> Tally {
+    let mut tally = Tally::default();
+    let idle = Slot {
+        end: f64::INFINITY,
+        since: f64::NEG_INFINITY,
+        first: 0,
+        items: 0,
+        fresh: false,
+    };
+    let mut slots = vec![idle; server.instances];
+    let mut busy = 0;
+    let mut head = 0;
+    loop {
+        let mut next_end = f64::INFINITY;
+        for slot in &slots {
+            next_end = next_end.min(slot.end);
+        }
+        let next_start = longest_idle(&slots, &server, &input, head).map_or(f64::INFINITY, |s| s.1);
+        let now = next_end.min(next_start);
+        if now.is_infinite() {
+            break;
+        }
+        let before = busy;
+        if next_end <= now {
+            for slot in slots.iter_mut().filter(|s| s.end <= now) {
+                for request in slot.first..slot.first + slot.items {
+                    let arrival = input.arrival(request);
+                    sink.served(request, slot.since - arrival, slot.end - arrival);
+                }
+                if slot.first >= input.warm_up {
+                    tally.add(slot.items, slot.end - slot.since);
+                }
+                (slot.since, slot.end, slot.items) = (slot.end, f64::INFINITY, 0);
+                busy -= 1;
+            }
+            tally.end = now;
+            if sink.settled() {
+                break;
+            }
+        }
+        let mut gaps_pending = false;
+        while let Some((at, start)) = longest_idle(&slots, &server, &input, head) {
+            if start > now {
+                break;
+            }
+            let items = boarding(&server, &input, head, now);
+            let slot = &mut slots[at];
+            // The end is set below, when it is known how many are busy; until
+            // then it holds the idle gap.
+            (slot.end, slot.since, slot.fresh) = (now - slot.since, now, true);
+            (slot.first, slot.items) = (head, items);
+            head += items;
+            busy += 1;
+            gaps_pending = true;
+        }
+        if busy != before || gaps_pending {
+            for slot in slots.iter_mut().filter(|s| s.items > 0) {
+                if slot.fresh {
+                    let code = input.codes[slot.first];
+                    slot.end = now + service.seconds(slot.items, busy, code, slot.end);
+                    slot.fresh = false;
+                } else {
+                    slot.end = stretched(service, slot.items, (before, busy), (now, slot.end));
+                }
+            }
+        }
+    }
+    tally
+}
+
+/// The new end of a batch of `items` when the number of busy instances changes
+/// at `now`; the very same end when its pace does not.
+#[inline]
+pub(super) fn stretched(
+    service: &ServiceTimes,
+    items: usize,
+    (before, after): (usize, usize),
+    (now, end): (f64, f64),
+) -> f64 {
+    let was = service.mean_seconds(items, before);
+    let is = service.mean_seconds(items, after);
+    if was.to_bits() == is.to_bits() {
+        end
+    } else {
+        now + (end - now) * (is / was)
+    }
+}
+
+/// The instance that is idle longest, with the time at which the batch that
+/// begins with `head` would leave on it.
+#[inline]
+fn longest_idle(
+    slots: &[Slot],
+    server: &Server,
+    input: &Input<'_>,
+    head: usize,
+) -> Option<(usize, f64)> {
+    if head >= input.unit_arrivals.len() {
+        return None;
+    }
+    let mut best = None;
+    let mut since = f64::INFINITY;
+    for (i, slot) in slots.iter().enumerate() {
+        if slot.items == 0 && slot.since < since {
+            since = slot.since;
+            best = Some(i);
+        }
+    }
+    best.map(|i| (i, departure(server, input, head, since)))
+}
