@@ -1,5 +1,9 @@
 //! `advisor` answers one question with evidence: what hardware should this
 //! model run on, and what will it cost?
+//!
+//! Two wings meet at the profile: the measuring wing ([`measure`]) makes
+//! profiles of machines and models, the planning wing ([`plan`]) reads them and
+//! is pure. [`cli`] joins the two. `ARCHITECTURE.md` has the map.
 
 #![cfg_attr(
     test,
@@ -12,13 +16,14 @@
 )]
 
 pub mod caveat;
+pub mod cli;
 pub mod error;
 pub mod estimate;
 pub mod measure;
-pub mod plan;
 pub mod model;
 pub mod plan;
 pub mod profile;
+pub mod render;
 pub mod stats;
 pub mod units;
 pub mod workload;

@@ -1,3 +1,7 @@
 //! The `advisor` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    advisor::cli::run()
+}

@@ -1,3 +1,5 @@
-//! The measuring wing: everything that touches the machine.
+//! The measuring wing: everything that touches the machine. Makes profiles.
 
+pub mod calibrate;
 pub mod probe;
+pub mod runtime;

@@ -1,8 +1,10 @@
 //! What both wings share: what a machine is, what hardware can do, and what was
 //! measured.
 
+pub mod calibration;
 pub mod hardware;
 pub mod hardware_book;
 pub mod machine;
 pub mod microarchitecture;
+pub mod store;
 pub mod toml_text;

@@ -82,7 +82,7 @@ impl fmt::Display for UsdPerMillion {
 /// Cents are shown from a dollar up, three digits below it, thousands grouped.
 fn dollars(value: f64) -> String {
     let text = match value {
-        v if v == 0.0 => return "0.00".to_owned(),
+        0.0 => return "0.00".to_owned(),
         v if v >= 0.9995 => format!("{v:.2}"),
         v if v >= 0.000_5 => format!("{v:.3}"),
         v => return format!("{v:.1e}"),

@@ -76,7 +76,7 @@ impl fmt::Display for Time {
         // The boundaries stand half a last digit below the next unit, so that
         // 999.96 ms shows as `1.00 s` and never as `1000 ms`.
         let (value, unit) = match self.0 {
-            s if s == 0.0 => (0.0, "s"),
+            0.0 => (0.0, "s"),
             s if s < 999.5e-9 => (s * 1e9, "ns"),
             s if s < 999.5e-6 => (s * 1e6, "µs"),
             s if s < 0.9995 => (s * 1e3, "ms"),

@@ -1,0 +1,94 @@
+//! What the calibrating process and its children say to each other: one JSON
+//! value per line, requests on standard input, answers on standard output.
+
+use crate::{
+    model::InputSpec,
+    profile::calibration::{Device, NodePlacement, SessionLayout},
+    units::{Bytes, Time},
+};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The arguments that make this program a measuring child.
+pub const WORKER_COMMAND: [&str; 2] = ["worker", "measure"];
+
+/// What a child is asked to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Load the model into as many sessions as the layout has instances.
+    Load(Box<LoadRequest>),
+    /// Run one batch size on one instance until the first-run cost is gone.
+    Warm {
+        /// Items per inference.
+        batch_size: u32,
+    },
+    /// Run one batch size on all instances at once.
+    Run {
+        /// Items per inference.
+        batch_size: u32,
+        /// How long to go on.
+        #[serde(rename = "for_s")]
+        duration: Time,
+        /// Inferences per instance, whatever the time.
+        at_least: u32,
+    },
+    /// Count the nodes that each execution provider runs.
+    CountNodes,
+}
+
+/// What to load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadRequest {
+    /// The ONNX Runtime library.
+    pub library: PathBuf,
+    /// The model file.
+    pub model: PathBuf,
+    /// The device to run on.
+    pub device: Device,
+    /// Instances, threads, spinning.
+    pub layout: SessionLayout,
+    /// The inputs to feed.
+    pub inputs: Vec<InputSpec>,
+}
+
+/// What a child answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "done", rename_all = "kebab-case")]
+pub enum Answer {
+    /// All sessions are loaded.
+    Loaded {
+        /// Time for the first of them.
+        #[serde(rename = "load_s")]
+        load: Time,
+        /// Resident set of the child with all of them.
+        memory_bytes: Option<Bytes>,
+    },
+    /// The first-run cost is gone.
+    Warmed {
+        /// The first inference.
+        #[serde(rename = "first_s")]
+        first: Time,
+        /// The fastest of those after it.
+        #[serde(rename = "steady_s")]
+        steady: Time,
+    },
+    /// The batches were run.
+    Ran {
+        /// Service times of all instances, in the order in which they ended.
+        #[serde(rename = "service_s")]
+        service: Vec<Time>,
+        /// Highest resident set since the child began this request.
+        peak_memory_bytes: Option<Bytes>,
+    },
+    /// The nodes were counted.
+    Counted {
+        /// Nodes by execution provider.
+        nodes: Vec<NodePlacement>,
+    },
+    /// It could not be done; the child is still usable.
+    Failed {
+        /// What ONNX Runtime said.
+        message: String,
+    },
+}

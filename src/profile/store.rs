@@ -1,0 +1,152 @@
+//! Saved calibrations: one JSON file each, named after what must be the same.
+
+use super::calibration::{Calibration, Fingerprint, SCHEMA};
+use crate::error::{Error, Result};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// The folder of saved calibrations.
+#[derive(Debug, Clone)]
+pub struct CalibrationStore {
+    folder: PathBuf,
+}
+
+/// What a store holds for a fingerprint.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A calibration whose fingerprint is the very one asked for.
+    Found(Box<Calibration>, PathBuf),
+    /// Nothing.
+    Missing,
+    /// A file that cannot be used, and why; it is left as it is.
+    Unusable(String),
+}
+
+impl CalibrationStore {
+    /// The store under the program's data folder; nothing is created yet.
+    #[must_use]
+    pub fn under(data_dir: &Path) -> Self {
+        Self {
+            folder: data_dir.join("calibrations"),
+        }
+    }
+
+    /// Where a calibration with this fingerprint is or would be kept.
+    #[must_use]
+    pub fn path(&self, model_name: &str, fingerprint: &Fingerprint) -> PathBuf {
+        let name: String = model_name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .take(40)
+            .collect();
+        self.folder
+            .join(format!("{name}-{}.json", fingerprint.short()))
+    }
+
+    /// Looks a calibration up.
+    #[must_use]
+    pub fn find(&self, model_name: &str, fingerprint: &Fingerprint) -> Lookup {
+        let path = self.path(model_name, fingerprint);
+        if !path.exists() {
+            return Lookup::Missing;
+        }
+        match load(&path) {
+            Ok(calibration) => match calibration.fingerprint.difference(fingerprint) {
+                None => Lookup::Found(Box::new(calibration), path),
+                Some(difference) => Lookup::Unusable(format!(
+                    "`{}` is of another machine: {difference}",
+                    path.display()
+                )),
+            },
+            Err(error) => Lookup::Unusable(error.message().to_owned()),
+        }
+    }
+
+    /// Saves a calibration, whole or not at all, and returns its path.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to, or the disk is full.
+    pub fn save(&self, calibration: &Calibration) -> Result<PathBuf> {
+        let path = self.path(&calibration.model.name, &calibration.fingerprint);
+        save(calibration, &path)?;
+        Ok(path)
+    }
+}
+
+/// Enough of a file to tell which version wrote it.
+#[derive(serde::Deserialize)]
+struct OnlySchema {
+    schema: u32,
+}
+
+/// Reads a saved calibration.
+///
+/// # Errors
+/// The file cannot be read, is not a calibration (with line and column), or is
+/// of another schema.
+pub fn load(path: &Path) -> Result<Calibration> {
+    let named = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::bad_input(format!("cannot read the calibration `{named}`: {error}"))
+    })?;
+    if let Ok(OnlySchema { schema }) = serde_json::from_str(&text)
+        && schema != SCHEMA
+    {
+        return Err(Error::bad_input(format!(
+            "`{named}` has schema {schema}, this version of advisor reads schema {SCHEMA}"
+        ))
+        .hint("measure again with `--recalibrate`"));
+    }
+    let calibration: Calibration = serde_json::from_str(&text).map_err(|error| {
+        Error::bad_input(format!("`{named}` is not a saved calibration: {error}"))
+    })?;
+    if calibration
+        .rows
+        .iter()
+        .any(|row| row.batch_size == 0 || row.layout.instances == 0)
+    {
+        return Err(Error::bad_input(format!(
+            "`{named}` holds a row of batch size or instances 0"
+        )));
+    }
+    Ok(calibration)
+}
+
+/// Writes a calibration beside its final name and moves it there, so that a
+/// crash or a full disk leaves either the old file or the new one.
+///
+/// # Errors
+/// The folder cannot be made or written to, or the disk is full.
+pub fn save(calibration: &Calibration, path: &Path) -> Result<()> {
+    let cannot = |error: &dyn std::fmt::Display| {
+        Error::machine(format!(
+            "cannot save the calibration to `{}`: {error}",
+            path.display()
+        ))
+        .hint("free some room or give another folder with `--data-dir DIR`")
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(|error| cannot(&error))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".saving-")
+        .tempfile_in(folder)
+        .map_err(|error| cannot(&error))?;
+    let text = serde_json::to_string(calibration).map_err(|error| cannot(&error))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|error| cannot(&error))?;
+    file.persist(path).map_err(|error| cannot(&error.error))?;
+    Ok(())
+}
