@@ -1,8 +1,8 @@
 //! The planning wing: pure functions from profiles and prices to a plan. No clock,
-//! no files, no devices.
+//! no files, no devices, seeded randomness: the same inputs give the same plan,
+//! byte for byte.
 
+pub mod advise;
+pub mod latency;
 pub mod pricing;
-//! The planning wing: from a profile to an answer. Pure functions of their
-//! arguments; no clock, no files, every random draw seeded.
-
 pub mod queueing;

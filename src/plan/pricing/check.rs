@@ -42,6 +42,25 @@ pub fn check(book: &PriceBook, hardware: &HardwareBook, today: Date) -> Vec<Cave
         .collect()
 }
 
+/// Offers whose price on a term is so far below that of comparable ones that it is
+/// more likely a mistake than a bargain. A plan should not rest on them unseen.
+#[must_use]
+pub fn implausibly_cheap(book: &PriceBook, term: Term) -> Vec<&Offer> {
+    let usual = usual_prices(book);
+    book.all()
+        .iter()
+        .filter(|offer| {
+            let cheap = |price: &Price| {
+                let (class, units) = class_of(offer, price)?;
+                let (median, count) = *usual.get(&class)?;
+                let each = price.per_hour.get() / units;
+                Some(count >= FEWEST_COMPARABLE && median > ABSURD_FACTOR * each)
+            };
+            offer.price(term).and_then(cheap).unwrap_or(false)
+        })
+        .collect()
+}
+
 /// What makes offers comparable: the same GPU, or the same CPU architecture without
 /// one, on the same term.
 type Class<'o> = (&'o str, Term);

@@ -17,7 +17,7 @@ mod select;
 
 pub use book::PriceBook;
 pub use caveats::{AGE_CAVEAT_DAYS, AGE_LOUD_DAYS, price_caveats};
-pub use check::check;
+pub use check::{check, implausibly_cheap};
 pub use discount::{Discount, DiscountScope};
 pub use identity::BookHash;
 pub use offer::{Billing, GpuPart, Interruption, Offer, Price, Term};

@@ -28,7 +28,9 @@ pub enum OfferKind {
 }
 
 impl OfferKind {
-    fn of(offer: &Offer) -> Self {
+    /// The kind of an offer.
+    #[must_use]
+    pub fn of(offer: &Offer) -> Self {
         if offer.gpu.is_some() {
             Self::Gpu
         } else {

@@ -1,0 +1,247 @@
+//! `advisor calibrate`, and calibrations for `advisor plan`.
+
+use super::{
+    Outcome,
+    args::{CalibrateArgs, Global, Kind, MeasureArgs, ModelArgs},
+    devices::devices,
+    folders::{Folders, program, shown},
+    interrupt, output,
+    progress::ProgressLine,
+    runtime,
+    subject::{Named, named},
+};
+use crate::{
+    error::{Error, Result},
+    measure::{
+        self,
+        calibrate::{self, Launcher, Options},
+        runtime::{Library, Surroundings, nvidia_package_folders, release::Build},
+    },
+    profile::{
+        calibration::{Calibration, Device, Fingerprint},
+        machine::Machine,
+        store::{self, CalibrationStore, Lookup},
+    },
+    render::calibration_report,
+};
+use std::path::Path;
+
+pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
+    let folders = Folders::resolve(global)?;
+    let named = named(&args.model)?;
+    folders.check_writable()?;
+    let mut bench = Bench::new(global, &folders, args.only)?;
+    bench.always_measure = true;
+    let measured = bench.calibrations(&named, &args.model, &args.measure)?;
+    if let Some(path) = &args.save {
+        save_to(path, &measured)?;
+    }
+    let mut report = calibration_report(&measured);
+    for calibration in &measured {
+        let path = bench
+            .store
+            .path(&calibration.model.name, &calibration.fingerprint);
+        report.paragraph(format!(
+            "Saved as {}; `advisor plan` uses it.",
+            shown(&path)
+        ));
+    }
+    output::print(global, &report, &measured)?;
+    Ok(Outcome::Found)
+}
+
+fn save_to(path: &Path, measured: &[Calibration]) -> Result<()> {
+    match measured {
+        [one] if !path.is_dir() => store::save(one, path),
+        many => many.iter().try_for_each(|one| {
+            let name = format!("{}-{}.json", one.model.name, one.fingerprint.short());
+            store::save(one, &path.join(name))
+        }),
+    }
+}
+
+/// Everything needed to calibrate on this machine or to find what was calibrated.
+pub(super) struct Bench<'b> {
+    global: &'b Global,
+    folders: &'b Folders,
+    /// This machine.
+    pub machine: Machine,
+    library: Library,
+    devices: Vec<Device>,
+    /// Saved calibrations.
+    pub store: CalibrationStore,
+    /// Measure even where a saved calibration fits.
+    pub always_measure: bool,
+}
+
+impl<'b> Bench<'b> {
+    /// Probes the machine and finds (or fetches) the runtime.
+    ///
+    /// # Errors
+    /// No runtime can be had, or a kind of device was asked for that is not there.
+    pub(super) fn new(
+        global: &'b Global,
+        folders: &'b Folders,
+        only: Option<Kind>,
+    ) -> Result<Self> {
+        let machine = measure::probe::probe();
+        let devices = devices(&machine, only);
+        if devices.is_empty() {
+            return Err(Error::machine(
+                "a GPU was asked for, but none can be used on this machine",
+            )
+            .hint("`advisor probe` says why"));
+        }
+        let wants_gpu = devices.iter().any(|device| *device != Device::Cpu);
+        let build = if wants_gpu && only == Some(Kind::Gpu) {
+            Build::Cuda
+        } else {
+            Build::Cpu
+        };
+        let library = runtime::ensure(global, folders, build)?;
+        let devices = if library.has_cuda() {
+            devices
+        } else {
+            if wants_gpu {
+                output::warn(
+                    "there is a GPU, but the ONNX Runtime in use has no CUDA provider, so it is left out; `advisor runtime --fetch cuda` fetches one that has",
+                );
+            }
+            devices
+                .into_iter()
+                .filter(|device| *device == Device::Cpu)
+                .collect()
+        };
+        Ok(Self {
+            global,
+            folders,
+            machine,
+            library,
+            devices,
+            store: CalibrationStore::under(&folders.data),
+            always_measure: false,
+        })
+    }
+
+    /// A calibration of the model per device: saved, or measured now and saved.
+    ///
+    /// # Errors
+    /// The model cannot be used, or no device could be measured.
+    pub(super) fn calibrations(
+        &self,
+        named: &Named,
+        model: &ModelArgs,
+        measure: &MeasureArgs,
+    ) -> Result<Vec<Calibration>> {
+        let hash = named.hash(model, self.folders)?;
+        let mut found = Vec::new();
+        let mut missing = Vec::new();
+        for device in &self.devices {
+            match self.saved(named, device, &hash) {
+                Some(calibration) => found.push(calibration),
+                None => missing.push(device),
+            }
+        }
+        if !missing.is_empty() {
+            self.folders.check_writable()?;
+            let mut failures = Vec::new();
+            for device in missing {
+                match self.measure(named, model, measure, device) {
+                    Ok(calibration) => found.push(calibration),
+                    Err(error) => failures.push(error),
+                }
+                if interrupt::requested() {
+                    break;
+                }
+            }
+            for error in &failures {
+                if !found.is_empty() {
+                    output::warn(&error.to_string());
+                }
+            }
+            if found.is_empty() {
+                return Err(failures.into_iter().next().unwrap_or_else(|| {
+                    Error::machine("interrupted before anything was measured")
+                }));
+            }
+        }
+        found.sort_by(|a, b| a.device.cmp(&b.device));
+        Ok(found)
+    }
+
+    fn saved(&self, named: &Named, device: &Device, hash: &str) -> Option<Calibration> {
+        if self.always_measure {
+            return None;
+        }
+        let fingerprint = Fingerprint::of(
+            &self.machine,
+            device,
+            &self.library.inspection.version,
+            hash,
+        );
+        match self.store.find(&named.name(), &fingerprint) {
+            Lookup::Found(calibration, path) => {
+                output::note(
+                    self.global,
+                    &format!("Using the calibration in {}", shown(&path)),
+                );
+                Some(*calibration)
+            }
+            Lookup::Missing => None,
+            Lookup::Unusable(why) => {
+                output::warn(&format!("{why}; measuring again"));
+                None
+            }
+        }
+    }
+
+    fn measure(
+        &self,
+        named: &Named,
+        model: &ModelArgs,
+        measure: &MeasureArgs,
+        device: &Device,
+    ) -> Result<Calibration> {
+        let subject = named.prepare(self.global, model, self.folders)?;
+        let launcher = Launcher {
+            program: program()?,
+            library_folders: match device {
+                Device::Cpu => Vec::new(),
+                Device::Cuda { .. } => {
+                    nvidia_package_folders(&Surroundings::current(&self.folders.data).pythons)
+                }
+            },
+        };
+        output::note(
+            self.global,
+            &format!(
+                "Measuring {} on {device}, about {} …",
+                subject.summary.name, measure.time
+            ),
+        );
+        let line = ProgressLine::new(self.global, format!("{} on {device}", subject.summary.name));
+        let calibration = calibrate::calibrate(
+            &calibrate::Subject {
+                machine: &self.machine,
+                device,
+                library: &self.library,
+                model: &subject.path,
+                facts: &subject.summary,
+                inputs: &subject.inputs,
+            },
+            &Options {
+                time: measure.time,
+                precision: measure.precision,
+                max_batch: measure.max_batch,
+                longest_inference: measure.longest_inference,
+                layouts: Vec::new(),
+            },
+            &launcher,
+            interrupt::flag(),
+            &mut |progress| line.show(&progress),
+        )?;
+        drop(line);
+        self.store.save(&calibration)?;
+        Ok(calibration)
+    }
+}

@@ -1,0 +1,69 @@
+//! The command line: what was typed (`args`) becomes requests, commands join the
+//! measuring wing with the planning wing, results are rendered. The only module
+//! that prints.
+
+mod args;
+mod calibrate;
+mod devices;
+mod folders;
+mod interrupt;
+mod models;
+mod output;
+mod plan;
+mod probe;
+mod progress;
+mod runtime;
+mod subject;
+mod worker;
+
+use crate::error::{ErrorKind, Result};
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command ended, where it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// What was asked for was found: exit code 0.
+    Found,
+    /// Nothing meets what was asked: exit code 1.
+    NothingFits,
+}
+
+/// Parses the command line, runs the command and returns the exit code: 0 found,
+/// 1 nothing meets what was asked, 2 bad input, 3 the machine or runtime failed.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results, the rest is bad input.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match dispatch(cli) {
+        Ok(Outcome::Found) => ExitCode::SUCCESS,
+        Ok(Outcome::NothingFits) => ExitCode::from(1),
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(match error.kind() {
+                ErrorKind::BadInput => 2,
+                ErrorKind::Machine => 3,
+            })
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Outcome> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Plan(args) => plan::run(global, &args),
+        Command::Calibrate(args) => calibrate::run(global, &args),
+        Command::Probe => probe::run(global),
+        Command::Runtime(args) => runtime::run(global, &args),
+        Command::Models(args) => models::run(global, &args),
+        Command::Worker(command) => worker::run(&command),
+    }
+}

@@ -1,0 +1,304 @@
+//! `advisor plan`.
+
+use super::{
+    Outcome,
+    args::{BalancerArg, Global, Kind as KindArg, PlanArgs, TermArg},
+    calibrate::Bench,
+    folders::Folders,
+    output,
+    subject::named,
+};
+use crate::{
+    caveat::{Caveat, CaveatKind},
+    error::{Error, Result},
+    plan::{
+        advise::{self, Accept, Candidates, Evidence, Plan, Question},
+        pricing::{OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats},
+    },
+    profile::{
+        calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
+        microarchitecture::microarchitecture, toml_text::TomlText,
+    },
+    render::{PlanContext, plan_report},
+    units::UsdPerHour,
+    workload::{Balancer, Percentile, Slo, Slos},
+};
+use serde::Serialize;
+use std::path::Path;
+
+/// The schema of the JSON; `schema/plan.json` describes it.
+const SCHEMA: u32 = 1;
+
+/// What `advisor plan --format json` prints.
+#[derive(Debug, Serialize)]
+struct PlanReport<'p> {
+    schema: u32,
+    #[serde(flatten)]
+    plan: &'p Plan,
+    /// Hash of the price book; none for a plan for this machine alone.
+    price_book: Option<String>,
+    /// Fingerprints of the calibrations that the plan rests on.
+    calibrations: Vec<String>,
+    command: String,
+}
+
+pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
+    let question = question(args)?;
+    let named = named(&args.model)?;
+    let folders = Folders::resolve(global)?;
+    // Bad price tables are bad input: found before minutes of measuring.
+    let own_hardware = OwnFiles::read(folders.config.as_deref(), "hardware")?;
+    let hardware = HardwareBook::load(&own_hardware.texts())?;
+    let own_prices = OwnFiles::read(folders.config.as_deref(), "pricing")?;
+    let book = PriceBook::load(&own_prices.texts(), &hardware)?;
+    let filter = OfferFilter {
+        providers: args.providers.clone(),
+        regions: args.regions.clone(),
+        term: question.term,
+        kind: args.only.map(|kind| match kind {
+            KindArg::Cpu => OfferKind::Cpu,
+            KindArg::Gpu => OfferKind::Gpu,
+        }),
+    };
+    let mut offers = if args.here {
+        Vec::new()
+    } else {
+        book.offers(&filter)?
+    };
+    let doubtful = implausibly_cheap(&book, question.term);
+    let passed_over: Vec<String> = doubtful
+        .iter()
+        .filter(|offer| offers.contains(offer))
+        .map(ToString::to_string)
+        .collect();
+    offers.retain(|offer| !doubtful.contains(offer));
+
+    let mut bench = Bench::new(global, &folders, if args.here { args.only } else { None })?;
+    bench.always_measure = args.recalibrate;
+    let calibrations = bench.calibrations(&named, &args.model, &args.measure)?;
+    let here_name = machine_name(&bench.machine);
+    let evidence = Evidence {
+        calibrations: &calibrations,
+        hardware: &hardware,
+        here: nearest_spec(&hardware, &bench.machine),
+        here_name: &here_name,
+    };
+    let candidates = if args.here {
+        Candidates {
+            list: advise::here(&evidence, args.price),
+            caveats: Vec::new(),
+        }
+    } else {
+        advise::from_offers(&offers, question.term, &evidence)
+    };
+    let mut plan = advise::advise(&question, &candidates, &evidence)?;
+    if !args.here {
+        plan.caveats.extend(shown_price_caveats(&plan, &book));
+    }
+    if !passed_over.is_empty() {
+        plan.caveats.push(Caveat::new(
+            CaveatKind::Price,
+            format!(
+                "{} passed over: priced more than 10 times below comparable machines, more likely a mistake than a bargain",
+                passed_over.join(", ")
+            ),
+        ));
+    }
+    let command = command_line();
+    let context = PlanContext {
+        measured_on: here_name.clone(),
+        measured_with: measured_with(&calibrations),
+        prices: (!args.here).then(|| format!("price book {}", book.hash())),
+        command: command.clone(),
+    };
+    let report = PlanReport {
+        schema: SCHEMA,
+        plan: &plan,
+        price_book: (!args.here).then(|| book.hash().full()),
+        calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
+        command,
+    };
+    output::print(global, &plan_report(&plan, &context), &report)?;
+    Ok(if plan.recommended.is_some() {
+        Outcome::Found
+    } else {
+        Outcome::NothingFits
+    })
+}
+
+fn question(args: &PlanArgs) -> Result<Question> {
+    if args.qps.is_zero() {
+        return Err(Error::bad_input("--qps: a rate of 0 needs no machine")
+            .hint("give the request rate to plan for, as in `--qps 40`"));
+    }
+    let asked = [
+        ("--p50", Percentile::P50, args.p50),
+        ("--p90", Percentile::P90, args.p90),
+        ("--p95", Percentile::P95, args.p95),
+        ("--p99", Percentile::P99, args.p99),
+    ];
+    let mut slos = Vec::new();
+    for (option, percentile, latency) in asked {
+        let Some(latency) = latency else { continue };
+        if latency.is_zero() {
+            return Err(
+                Error::bad_input(format!("{option}: a latency of 0 cannot be held"))
+                    .hint(format!("give a latency, as in `{option} 120ms`")),
+            );
+        }
+        slos.push(Slo {
+            percentile,
+            latency,
+        });
+    }
+    if slos.is_empty() {
+        return Err(Error::bad_input("no latency objective was given")
+            .hint("give at least one of --p50, --p90, --p95 and --p99, as in `--p95 120ms`"));
+    }
+    if args.budget.is_some_and(UsdPerHour::is_zero) {
+        return Err(Error::bad_input("--budget: nothing can be had for $0")
+            .hint("leave `--budget` out to see what it would cost"));
+    }
+    Ok(Question {
+        rate: args.qps,
+        slos: Slos::new(slos)?,
+        budget: args.budget,
+        term: if args.here {
+            Term::Owned
+        } else {
+            match args.term {
+                TermArg::OnDemand => Term::OnDemand,
+                TermArg::Spot => Term::Spot,
+                TermArg::Reserved1y => Term::Reserved1y,
+                TermArg::Reserved3y => Term::Reserved3y,
+            }
+        },
+        balancer: match args.balancer {
+            BalancerArg::Random => Balancer::Random,
+            BalancerArg::RoundRobin => Balancer::RoundRobin,
+            BalancerArg::LeastOutstanding => Balancer::LeastOutstanding,
+        },
+        top: args.top as usize,
+        accept: if args.strict {
+            Accept::Meets
+        } else {
+            Accept::Unproven
+        },
+    })
+}
+
+/// The user's own TOML files of a kind, which stand over the shipped ones.
+struct OwnFiles(Vec<(String, String)>);
+
+impl OwnFiles {
+    fn read(config: Option<&Path>, kind: &str) -> Result<Self> {
+        let Some(folder) = config.map(|config| config.join(kind)) else {
+            return Ok(Self(Vec::new()));
+        };
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return Ok(Self(Vec::new()));
+        };
+        let mut paths: Vec<_> = entries
+            .filter_map(std::result::Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+            .collect();
+        paths.sort();
+        paths
+            .into_iter()
+            .map(|path| {
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    Error::bad_input(format!("cannot read `{}`: {error}", path.display()))
+                })?;
+                Ok((path.display().to_string(), text))
+            })
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+
+    fn texts(&self) -> Vec<TomlText<'_>> {
+        self.0
+            .iter()
+            .map(|(name, text)| TomlText { name, text })
+            .collect()
+    }
+}
+
+/// `AMD EPYC, AMD EPYC Turin (Zen5), 2 threads`.
+fn machine_name(machine: &Machine) -> String {
+    let mut name = machine
+        .cpu
+        .model
+        .known()
+        .cloned()
+        .unwrap_or_else(|| "this machine".to_owned());
+    if let Some(design) = microarchitecture(&machine.cpu) {
+        name.push_str(&format!(" ({design})"));
+    }
+    format!("{name}, {} threads", machine.usable_threads())
+}
+
+/// The profile of a processor of the same design as this machine's; the name in
+/// it is that of the generic entry for the design where there is one.
+fn nearest_spec<'h>(hardware: &'h HardwareBook, machine: &Machine) -> Option<&'h CpuSpec> {
+    let design = microarchitecture(&machine.cpu)?;
+    let same = |spec: &&CpuSpec| spec.microarchitecture == design;
+    hardware
+        .cpus()
+        .filter(same)
+        .find(|spec| !spec.name.contains('/'))
+        .or_else(|| hardware.cpus().find(same))
+}
+
+/// The price doubts of the machines in the table, not of the whole book.
+fn shown_price_caveats(plan: &Plan, book: &PriceBook) -> Vec<Caveat> {
+    let shown: Vec<_> = book
+        .all()
+        .iter()
+        .filter(|offer| {
+            plan.options.iter().any(|option| {
+                let machine = &option.machine;
+                (&machine.provider, &machine.instance_type, &machine.region)
+                    == (&offer.provider, &offer.instance_type, &offer.region)
+            })
+        })
+        .collect();
+    price_caveats(shown, plan.question.term, jiff::Zoned::now().date())
+}
+
+fn measured_with(calibrations: &[Calibration]) -> String {
+    calibrations
+        .iter()
+        .map(|c| {
+            let day = c.taken_at.get(..10).unwrap_or(&c.taken_at);
+            format!(
+                "ONNX Runtime {} ({}) on {day}, fingerprint {}",
+                c.fingerprint.runtime,
+                c.device,
+                c.fingerprint.short()
+            )
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// The command that makes this plan again: as typed, without what only changes
+/// how it is printed or whether it is measured again.
+fn command_line() -> String {
+    let mut words = vec!["advisor".to_owned()];
+    let mut typed = std::env::args().skip(1);
+    while let Some(word) = typed.next() {
+        match word.as_str() {
+            "--recalibrate" | "--quiet" | "-q" => {}
+            "--format" | "--data-dir" => {
+                typed.next();
+            }
+            _ if word.starts_with("--format=") || word.starts_with("--data-dir=") => {}
+            _ if word.contains([' ', '\'', '"', '$', '*', '<', '>', '|']) => {
+                words.push(format!("'{}'", word.replace('\'', "'\\''")));
+            }
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}

@@ -1,0 +1,22 @@
+//! The hidden commands of child processes.
+
+use super::{Outcome, args::WorkerCommand};
+use crate::{
+    error::{Error, Result},
+    measure::{calibrate, runtime},
+};
+use std::io::{Write, stdin, stdout};
+
+pub(super) fn run(command: &WorkerCommand) -> Result<Outcome> {
+    match command {
+        WorkerCommand::Inspect { library } => {
+            let inspection = runtime::inspect_here(library)?;
+            let text = serde_json::to_string(&inspection)
+                .map_err(|error| Error::machine(format!("cannot write the answer: {error}")))?;
+            writeln!(stdout(), "{text}")
+                .map_err(|error| Error::machine(format!("cannot write the answer: {error}")))?;
+        }
+        WorkerCommand::Measure => calibrate::serve(stdin().lock(), stdout().lock())?,
+    }
+    Ok(Outcome::Found)
+}

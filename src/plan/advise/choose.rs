@@ -1,0 +1,339 @@
+//! Which machines are worth showing: the cheapest of each kind that hold the
+//! objectives, found best first, so that few of a thousand are simulated.
+
+use super::{
+    machine::{Candidate, Kind},
+    option::{Predicted, ServingOption, Verdict},
+    question::Question,
+    sizing::{Sized, Sizer, at_load},
+};
+use crate::{
+    error::Result,
+    estimate::Estimate,
+    plan::latency::{End, LatencyCurve, curve::at},
+    units::{Fraction, Rate, Time, UsdPerHour},
+};
+use rayon::prelude::*;
+
+/// Candidates looked at in one go; a fixed number, so that the result does not
+/// depend on the machine's processors.
+const AT_ONCE: usize = 8;
+
+/// Replicas that may be added when the full simulation is less kind than the
+/// coarse one that sized them.
+const MOST_ADDED: u64 = 3;
+
+/// The utilisation at which a machine counts as lightly loaded.
+const LIGHT: f64 = 0.2;
+
+/// A candidate with what it carries and what that costs.
+#[derive(Debug, Clone)]
+pub struct Chosen<'c> {
+    /// The candidate.
+    pub candidate: &'c Candidate,
+    /// What one replica carries.
+    pub sized: Sized,
+    /// How many replicas the load takes.
+    pub replicas: u64,
+    /// What they cost; none for an unpriced machine of one's own.
+    pub cost: Option<UsdPerHour>,
+}
+
+/// The cheapest candidates of a kind that hold the objectives at one end of the
+/// intervals, cheapest first, at most `most`.
+///
+/// Full batches without pause bound from below what a candidate costs; those are
+/// visited in that order until the next bound is above the last place.
+///
+/// # Errors
+/// A curve is unusable.
+pub fn cheapest<'c>(
+    candidates: &'c [Candidate],
+    sizer: &Sizer<'_>,
+    question: &Question,
+    (kind, end): (Kind, End),
+    most: usize,
+) -> Result<Vec<Chosen<'c>>> {
+    let mut queue: Vec<(f64, usize, &Candidate)> = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, candidate)| candidate.machine.kind == kind)
+        .filter_map(|(i, candidate)| {
+            let bound = sizer.bound(candidate, end);
+            let replicas = replicas_needed(candidate, question.rate, bound)?;
+            Some((
+                cost_of(candidate, replicas).map_or(0.0, UsdPerHour::get),
+                i,
+                candidate,
+            ))
+        })
+        .collect();
+    queue.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut chosen: Vec<Chosen<'c>> = Vec::new();
+    for group in queue.chunks(AT_ONCE) {
+        let last = chosen.get(most.saturating_sub(1)).and_then(|c| c.cost);
+        let next = group.first().map_or(0.0, |(bound, _, _)| *bound);
+        if last.is_some_and(|last| last.get() <= next) {
+            break;
+        }
+        let sized: Vec<Option<Chosen<'c>>> = group
+            .par_iter()
+            .map(|(_, _, candidate)| choose(candidate, sizer, question, end))
+            .collect::<Result<_>>()?;
+        chosen.extend(sized.into_iter().flatten());
+        // Stable: of equal costs the one earlier in the list stays first.
+        chosen.sort_by_key(|one| one.cost);
+    }
+    chosen.truncate(most);
+    Ok(chosen)
+}
+
+fn choose<'c>(
+    candidate: &'c Candidate,
+    sizer: &Sizer<'_>,
+    question: &Question,
+    end: End,
+) -> Result<Option<Chosen<'c>>> {
+    let Some(sized) = sizer.size(candidate, end)? else {
+        return Ok(None);
+    };
+    Ok(
+        replicas_needed(candidate, question.rate, sized.capacity).map(|replicas| Chosen {
+            candidate,
+            cost: cost_of(candidate, replicas),
+            sized,
+            replicas,
+        }),
+    )
+}
+
+/// Machines for a load; this machine is one and cannot be had twice.
+fn replicas_needed(candidate: &Candidate, rate: Rate, capacity: Rate) -> Option<u64> {
+    if capacity.is_zero() {
+        return None;
+    }
+    if is_here(candidate) {
+        return Some(1);
+    }
+    let needed = rate.ratio(capacity).ceil().max(1.0);
+    (needed < 1e9).then_some(needed as u64)
+}
+
+fn is_here(candidate: &Candidate) -> bool {
+    candidate.machine.provider == "here"
+}
+
+fn cost_of(candidate: &Candidate, replicas: u64) -> Option<UsdPerHour> {
+    candidate
+        .machine
+        .price
+        .map(|price| price.scaled(replicas as f64))
+}
+
+/// A chosen candidate as an option with latencies at the load and a verdict;
+/// replicas are added until the verdict is as good as `wanted`, at most three.
+///
+/// # Errors
+/// The setup cannot be simulated.
+pub fn option(
+    chosen: &Chosen<'_>,
+    sizer: &Sizer<'_>,
+    question: &Question,
+    wanted: Verdict,
+) -> Result<Option<ServingOption>> {
+    let Some(curve) = chosen.candidate.curves.get(chosen.sized.curve) else {
+        return Ok(None);
+    };
+    let added = if is_here(chosen.candidate) {
+        0
+    } else {
+        MOST_ADDED
+    };
+    let mut best = None;
+    for replicas in chosen.replicas..=chosen.replicas + added {
+        let option = with_replicas(chosen, curve, sizer, (question, replicas))?;
+        let good = option.verdict <= wanted;
+        best = Some(option);
+        if good {
+            break;
+        }
+    }
+    Ok(best.map(|option| within_budget(short_of_load(option, chosen, question), question)))
+}
+
+/// One machine that cannot be multiplied says how far it goes.
+fn short_of_load(
+    mut option: ServingOption,
+    chosen: &Chosen<'_>,
+    question: &Question,
+) -> ServingOption {
+    let capacity = chosen.sized.capacity;
+    if is_here(chosen.candidate) && option.verdict == Verdict::Misses && !capacity.is_zero() {
+        option.why = format!(
+            "it holds the objectives up to {capacity}, short by {}",
+            question.rate - capacity
+        );
+    }
+    option
+}
+
+fn with_replicas(
+    chosen: &Chosen<'_>,
+    curve: &LatencyCurve,
+    sizer: &Sizer<'_>,
+    (question, replicas): (&Question, u64),
+) -> Result<ServingOption> {
+    let setup = chosen.sized.setup;
+    let load = at_load(curve, &setup, question, replicas)?;
+    let cost = cost_of(chosen.candidate, replicas);
+    let verdict = judge(&load.predicted);
+    Ok(ServingOption {
+        machine: chosen.candidate.machine.clone(),
+        replicas,
+        setup,
+        capacity: capacity(chosen.sized.capacity, curve, &setup),
+        offered_load: question.rate.scaled(1.0 / replicas.max(1) as f64),
+        utilisation: load.utilisation,
+        mean_batch: load.mean_batch,
+        why: why(verdict, &load.predicted),
+        predicted: load.predicted,
+        cost_per_million: cost.and_then(|cost| cost.per_million(question.rate)),
+        cost,
+        memory: sizer
+            .room()
+            .fit(chosen.candidate, setup.layout, setup.max_batch),
+        source: curve.source.clone(),
+        verdict,
+    })
+}
+
+/// The capacity that sized the option, with ends in proportion to those of the
+/// service time at its largest batch.
+fn capacity(value: Rate, curve: &LatencyCurve, setup: &super::option::Setup) -> Estimate<Rate> {
+    let point = curve.point(setup.max_batch).or(curve.points.first());
+    let (slow, fast, level) = point.map_or((1.0, 1.0, Fraction::saturating(0.9)), |point| {
+        let middle = at(&point.busy, End::Middle);
+        (
+            middle.ratio(at(&point.busy, End::Pessimistic)),
+            middle.ratio(at(&point.busy, End::Optimistic)),
+            point.busy.level,
+        )
+    });
+    Estimate::new(
+        value,
+        (value.scaled(slow), value.scaled(fast)),
+        level,
+        curve.source.clone(),
+    )
+}
+
+/// `Meets` if even the upper ends hold every objective, `Unproven` if the
+/// estimates do.
+fn judge(predicted: &[Predicted]) -> Verdict {
+    let objectives = predicted.iter().filter_map(|p| Some((p, p.objective?)));
+    let mut verdict = Verdict::Meets;
+    for (predicted, objective) in objectives {
+        let of_one = match &predicted.latency {
+            Some(latency) if !predicted.open_ended && latency.high <= objective => Verdict::Meets,
+            Some(latency) if latency.value <= objective => Verdict::Unproven,
+            _ => Verdict::Misses,
+        };
+        verdict = verdict.max(of_one);
+    }
+    verdict
+}
+
+fn why(verdict: Verdict, predicted: &[Predicted]) -> String {
+    let worst = predicted
+        .iter()
+        .filter_map(|p| Some((p, p.objective?)))
+        .max_by(|a, b| strain(a).total_cmp(&strain(b)));
+    let Some((worst, objective)) = worst else {
+        return String::new();
+    };
+    let name = worst.percentile;
+    match (&worst.latency, verdict) {
+        (None, _) => "the load is more than it can carry".to_owned(),
+        (Some(latency), Verdict::Meets) => {
+            format!("{name} is at most {} of {objective} allowed", latency.high)
+        }
+        (Some(latency), Verdict::Unproven) if worst.open_ended => {
+            format!(
+                "{name} is {} if the estimate holds, but at its pessimistic end the load is more than it can carry",
+                latency.value
+            )
+        }
+        (Some(latency), Verdict::Unproven) => {
+            format!(
+                "{name} is {} if the estimate holds, but may be {}, above {objective}",
+                latency.value, latency.high
+            )
+        }
+        (Some(latency), Verdict::Misses) => {
+            format!("{name} is {}, above {objective}", latency.value)
+        }
+    }
+}
+
+fn strain((predicted, objective): &(&Predicted, Time)) -> f64 {
+    predicted
+        .latency
+        .as_ref()
+        .map_or(f64::INFINITY, |latency| latency.high.ratio(*objective))
+}
+
+/// Above the budget an option misses, whatever its latency.
+fn within_budget(mut option: ServingOption, question: &Question) -> ServingOption {
+    if let (Some(budget), Some(cost)) = (question.budget, option.cost)
+        && cost > budget
+    {
+        option.why = if option.verdict == Verdict::Misses {
+            format!("{cost} is above the budget of {budget}, and {}", option.why)
+        } else {
+            format!("holds the objectives, but {cost} is above the budget of {budget}")
+        };
+        option.verdict = Verdict::Misses;
+    }
+    option
+}
+
+/// The candidate of a kind that comes nearest where none holds the objectives:
+/// the one that answers a single request fastest.
+#[must_use]
+pub fn nearest_miss<'c>(
+    candidates: &'c [Candidate],
+    question: &Question,
+    kind: Kind,
+) -> Option<Chosen<'c>> {
+    let single = |curve: &LatencyCurve| curve.points.first().map(|point| point.alone);
+    let (candidate, index, _) = candidates
+        .iter()
+        .filter(|candidate| candidate.machine.kind == kind)
+        .flat_map(|candidate| {
+            candidate
+                .curves
+                .iter()
+                .enumerate()
+                .map(move |(i, curve)| (candidate, i, curve))
+        })
+        .filter_map(|(candidate, i, curve)| Some((candidate, i, single(curve)?)))
+        .min_by(|a, b| (a.2, a.0.machine.price).cmp(&(b.2, b.0.machine.price)))?;
+    let curve = candidate.curves.get(index)?;
+    // So many that queueing is not what it fails for.
+    let light = curve.throughput_bound(End::Middle, 1).scaled(LIGHT);
+    let replicas = replicas_needed(candidate, question.rate, light)?;
+    Some(Chosen {
+        candidate,
+        sized: Sized {
+            curve: index,
+            setup: super::option::Setup {
+                layout: curve.layout,
+                max_batch: 1,
+                batch_window: Time::ZERO,
+            },
+            capacity: Rate::ZERO,
+        },
+        replicas,
+        cost: cost_of(candidate, replicas),
+    })
+}

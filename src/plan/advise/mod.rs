@@ -1,0 +1,18 @@
+//! From curves, prices and a question to a plan.
+
+mod choose;
+mod footprint;
+mod machine;
+mod option;
+mod plan;
+mod question;
+mod reasons;
+mod sizing;
+mod turning;
+
+pub use footprint::{Fit, MemoryFit, MemoryUse};
+pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, here};
+pub use option::{Predicted, ServingOption, Setup, Verdict};
+pub use plan::{Plan, advise};
+pub use question::{Accept, Question};
+pub use turning::Turning;

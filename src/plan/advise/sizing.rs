@@ -1,0 +1,388 @@
+//! From a machine's curves to how many of them are needed: which layout, batch
+//! size and batch window carry most, and what latency that gives at the load.
+
+use super::{
+    footprint::{Fit, MemoryFit, MemoryUse},
+    machine::{Candidate, Kind},
+    option::{Predicted, Setup},
+    question::Question,
+};
+use crate::{
+    error::Result,
+    estimate::Estimate,
+    plan::{
+        latency::{End, LatencyCurve, curve::at},
+        queueing::{
+            Alternative, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange, ServiceTimes,
+            SimulationOptions, Simulator, best_configuration,
+        },
+    },
+    profile::calibration::{ModelSummary, SessionLayout},
+    units::{Fraction, Rate, Time},
+    workload::{Batcher, Percentile, ServingConfiguration},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Requests of the run that a printed percentile rests on: its own noise is then
+/// below the noise of any calibration (0.7 % of a p95 at half load).
+const REQUESTS_SHOWN: u32 = 100_000;
+
+/// More replicas than this behind a balancer behave as this many with their
+/// share of the load.
+const REPLICAS_SIMULATED: u64 = 16;
+
+/// What one replica of a machine carries, set up at its best.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sized {
+    /// Which of the candidate's curves.
+    pub curve: usize,
+    /// How the replica is set up.
+    pub setup: Setup,
+    /// What it carries within every objective.
+    pub capacity: Rate,
+}
+
+/// Memory and the largest batch that fits, per layout.
+#[derive(Debug, Clone, Copy)]
+pub struct Room<'r> {
+    /// The model.
+    pub model: &'r ModelSummary,
+    /// What an instance and an item take.
+    pub memory: MemoryUse,
+}
+
+impl Room<'_> {
+    /// What a layout needs on a machine at a largest batch.
+    #[must_use]
+    pub fn fit(&self, candidate: &Candidate, layout: SessionLayout, max_batch: u32) -> MemoryFit {
+        let available = candidate.machine.memory;
+        match candidate.machine.kind {
+            Kind::Cpu => self.memory.on_cpu(layout, max_batch, available),
+            Kind::Gpu => self.memory.on_gpu(self.model, max_batch, available),
+        }
+    }
+
+    /// The largest measured batch that fits; none when not even one item does.
+    fn largest_batch(&self, candidate: &Candidate, curve: &LatencyCurve) -> Option<u32> {
+        curve
+            .points
+            .iter()
+            .map(|point| point.batch_size)
+            .filter(|batch| self.fit(candidate, curve.layout, *batch).fit != Fit::DoesNotFit)
+            .max()
+    }
+}
+
+/// Finds and remembers what machines carry.
+#[derive(Debug)]
+pub struct Sizer<'s> {
+    question: &'s Question,
+    room: Room<'s>,
+    known: Mutex<BTreeMap<String, Option<Sized>>>,
+}
+
+impl<'s> Sizer<'s> {
+    /// A sizer for one question about one model.
+    #[must_use]
+    pub fn new(question: &'s Question, room: Room<'s>) -> Self {
+        Self {
+            question,
+            room,
+            known: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// What memory says.
+    #[must_use]
+    pub const fn room(&self) -> &Room<'s> {
+        &self.room
+    }
+
+    /// A rate that one replica cannot exceed, whatever the batch and window:
+    /// all instances busy with the batch that gives most among those that take
+    /// no longer than the loosest objective.
+    #[must_use]
+    pub fn bound(&self, candidate: &Candidate, end: End) -> Rate {
+        candidate
+            .curves
+            .iter()
+            .map(|curve| self.curve_bound(candidate, curve, end))
+            .max()
+            .unwrap_or(Rate::ZERO)
+    }
+
+    fn curve_bound(&self, candidate: &Candidate, curve: &LatencyCurve, end: End) -> Rate {
+        let slos = self.question.slos.as_slice();
+        let loosest = slos
+            .iter()
+            .map(|slo| slo.latency)
+            .max()
+            .unwrap_or(Time::ZERO);
+        let tightest_at_one = curve.points.first().is_some_and(|point| {
+            let single = at(&point.busy, end).min(
+                point
+                    .alone
+                    .scaled(at(&point.busy, end).ratio(point.busy.value)),
+            );
+            slos.iter().all(|slo| {
+                let share = quantile(&point.relative, slo.percentile);
+                single.scaled(share) <= slo.latency
+            })
+        });
+        if !tightest_at_one {
+            return Rate::ZERO;
+        }
+        let Some(largest) = self.room.largest_batch(candidate, curve) else {
+            return Rate::ZERO;
+        };
+        let useful = curve
+            .points
+            .iter()
+            .filter(|point| point.batch_size <= largest && at(&point.busy, end) <= loosest)
+            .map(|point| point.batch_size)
+            .max()
+            .unwrap_or(1);
+        curve.throughput_bound(end, useful)
+    }
+
+    /// The setup that carries most at one end of the intervals; none when no
+    /// setup holds the objectives.
+    ///
+    /// # Errors
+    /// A curve is unusable.
+    pub fn size(&self, candidate: &Candidate, end: End) -> Result<Option<Sized>> {
+        let usable: Vec<(usize, &LatencyCurve, u32)> = candidate
+            .curves
+            .iter()
+            .enumerate()
+            .filter(|(_, curve)| !self.curve_bound(candidate, curve, end).is_zero())
+            .filter_map(|(i, curve)| Some((i, curve, self.room.largest_batch(candidate, curve)?)))
+            .collect();
+        let key = format!(
+            "{} {end:?} {:?}",
+            candidate.speed_key,
+            usable
+                .iter()
+                .map(|(i, _, batch)| (*i, *batch))
+                .collect::<Vec<_>>()
+        );
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = self.search(&usable, end)?;
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn search(&self, usable: &[(usize, &LatencyCurve, u32)], end: End) -> Result<Option<Sized>> {
+        if usable.is_empty() {
+            return Ok(None);
+        }
+        let alternatives = usable
+            .iter()
+            .map(|(_, curve, largest)| {
+                Ok(Alternative {
+                    instances: curve.layout.instances,
+                    intra_op_threads: curve.layout.intra_op_threads,
+                    service: ServiceRange::exact(
+                        service_times(curve, end, *largest)?,
+                        curve.source.clone(),
+                    ),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let largest = usable.iter().map(|(_, _, batch)| *batch).max().unwrap_or(1);
+        let space = SearchSpace::up_to(largest, &self.question.slos, Batcher::WhenFree);
+        let best = best_configuration(
+            &alternatives,
+            &self.question.slos,
+            &space,
+            SimulationOptions::coarse(),
+        )?;
+        let capacity = best.capacity.rate.value;
+        Ok(usable
+            .get(best.alternative)
+            .filter(|_| !capacity.is_zero())
+            .map(|(index, curve, _)| Sized {
+                curve: *index,
+                setup: Setup {
+                    layout: curve.layout,
+                    max_batch: best.configuration.effective_max_batch(),
+                    batch_window: best.configuration.batch_window,
+                },
+                capacity,
+            }))
+    }
+}
+
+/// The smallest relative service time that a share of all do not exceed.
+fn quantile(relative: &Arc<[f64]>, percentile: Percentile) -> f64 {
+    let rank = (percentile.get() * relative.len() as f64).ceil() as usize;
+    relative
+        .get(rank.saturating_sub(1))
+        .or(relative.last())
+        .copied()
+        .unwrap_or(1.0)
+}
+
+/// The service times that the simulator draws from, up to a largest batch.
+///
+/// # Errors
+/// A point is unusable (zero time, no samples).
+pub fn service_times(curve: &LatencyCurve, end: End, largest: u32) -> Result<ServiceTimes> {
+    let instances = curve.layout.instances.max(1);
+    let points = curve
+        .points
+        .iter()
+        .filter(|point| point.batch_size <= largest)
+        .map(|point| {
+            let factor = at(&point.busy, end).ratio(point.busy.value);
+            // Between one busy instance and all of them the slowdown grows in
+            // proportion.
+            let mean_by_busy = (0..instances)
+                .map(|busy| {
+                    let share = f64::from(busy) / f64::from((instances - 1).max(1));
+                    let share = if instances == 1 { 1.0 } else { share };
+                    let mean =
+                        point.alone.get() + (point.busy.value.get() - point.alone.get()) * share;
+                    Time::saturating(mean * factor)
+                })
+                .collect();
+            ServicePoint {
+                batch: point.batch_size,
+                mean_by_busy,
+                relative: point.relative.to_vec(),
+            }
+        })
+        .collect();
+    ServiceTimes::new(points, None)
+}
+
+/// Latencies of a setup at a load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AtLoad {
+    /// The shown percentiles and those of the objectives.
+    pub predicted: Vec<Predicted>,
+    /// Share of time that the instances are busy; 1 at overload.
+    pub utilisation: Fraction,
+    /// Mean items per batch.
+    pub mean_batch: f64,
+}
+
+/// Simulates a setup under the whole load, at the estimate and at both ends of
+/// the service times' interval.
+///
+/// # Errors
+/// The setup cannot be started.
+pub fn at_load(
+    curve: &LatencyCurve,
+    setup: &Setup,
+    question: &Question,
+    replicas: u64,
+) -> Result<AtLoad> {
+    let slos = question.slos.as_slice();
+    let mut percentiles: Vec<Percentile> = Percentile::SHOWN.to_vec();
+    percentiles.extend(slos.iter().map(|slo| slo.percentile));
+    percentiles.sort();
+    percentiles.dedup();
+    let simulator = Simulator::new(SimulationOptions {
+        requests: REQUESTS_SHOWN,
+        percentiles: percentiles.clone(),
+        ..SimulationOptions::default()
+    })?;
+    let configuration = ServingConfiguration::when_free(
+        setup.layout.instances,
+        setup.max_batch,
+        setup.batch_window,
+    )
+    .with_threads(setup.layout.intra_op_threads);
+    let simulated = replicas.clamp(1, REPLICAS_SIMULATED);
+    let rate = question
+        .rate
+        .scaled(simulated as f64 / replicas.max(1) as f64);
+    let run = |end| -> Result<Outcome> {
+        let service = service_times(curve, end, setup.max_batch)?;
+        if question.balancer == crate::workload::Balancer::Random {
+            // A random split of Poisson arrivals is Poisson again.
+            return simulator.run(
+                &service,
+                &configuration,
+                rate.scaled(1.0 / simulated as f64),
+            );
+        }
+        let replicas = Replicas {
+            count: simulated as u32,
+            balancer: question.balancer,
+        };
+        simulator.run_replicas(&service, &configuration, replicas, rate)
+    };
+    let (middle, fast, slow) = (
+        run(End::Middle)?,
+        run(End::Optimistic)?,
+        run(End::Pessimistic)?,
+    );
+    let level = curve
+        .points
+        .first()
+        .map_or(Fraction::saturating(0.9), |point| point.busy.level);
+    let predicted = percentiles
+        .into_iter()
+        .map(|percentile| Predicted {
+            percentile,
+            objective: slos
+                .iter()
+                .find(|slo| slo.percentile == percentile)
+                .map(|slo| slo.latency),
+            latency: joined(percentile, [&middle, &fast, &slow], (level, curve)),
+            open_ended: slow.steady().is_none(),
+        })
+        .collect();
+    Ok(AtLoad {
+        predicted,
+        utilisation: middle
+            .steady()
+            .map_or(Fraction::saturating(1.0), |s| s.utilisation),
+        mean_batch: middle
+            .steady()
+            .map_or(f64::from(setup.max_batch), |s| s.mean_batch),
+    })
+}
+
+/// The estimate with an interval that joins the ends of the service times and
+/// the noise of the simulation, as independent errors.
+fn joined(
+    percentile: Percentile,
+    [middle, fast, slow]: [&Outcome; 3],
+    (level, curve): (Fraction, &LatencyCurve),
+) -> Option<Estimate<Time>> {
+    let entry = |outcome: &Outcome| {
+        outcome
+            .steady()
+            .and_then(|s| s.percentile(percentile))
+            .copied()
+    };
+    let middle = entry(middle)?;
+    let value = middle.value?;
+    let below = |other: Option<Time>| other.map_or(0.0, |t| (value - t).get());
+    let above = |other: Option<Time>| other.map_or(0.0, |t| (t - value).get());
+    let down = below(entry(fast).and_then(|e| e.value)).hypot(below(middle.low));
+    let up = above(entry(slow).and_then(|e| e.value)).hypot(above(middle.high));
+    Some(Estimate::new(
+        value,
+        (value - Time::saturating(down), value + Time::saturating(up)),
+        level,
+        curve.source.clone(),
+    ))
+}

@@ -1,0 +1,183 @@
+//! A latency curve: service time by batch size, for one session layout on one
+//! device, with its interval and its spread.
+
+use crate::{
+    error::{Error, Result},
+    estimate::{Estimate, Source},
+    profile::calibration::{Calibration, Row, SessionLayout},
+    stats::{Sample, interval_of_mean},
+    units::{Fraction, Time},
+};
+use std::sync::Arc;
+
+/// Level of the intervals of measured service times.
+pub const LEVEL: f64 = 0.95;
+
+/// Service times of one layout on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatencyCurve {
+    /// Instances, threads, spinning.
+    pub layout: SessionLayout,
+    /// One point per known batch size, ascending; never empty.
+    pub points: Vec<BatchPoint>,
+    /// Where the curve came from.
+    pub source: Source,
+}
+
+/// Service time of one batch size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchPoint {
+    /// Items per inference.
+    pub batch_size: u32,
+    /// Mean service time with all instances busy.
+    pub busy: Estimate<Time>,
+    /// Mean service time with one instance busy.
+    pub alone: Time,
+    /// Single service times relative to their mean, ascending.
+    pub relative: Arc<[f64]>,
+}
+
+/// Which end of the interval to compute with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Everything as fast as the interval allows.
+    Optimistic,
+    /// The estimate itself.
+    Middle,
+    /// Everything as slow as the interval allows.
+    Pessimistic,
+}
+
+impl LatencyCurve {
+    /// The curves of all layouts in a calibration.
+    ///
+    /// # Errors
+    /// The calibration has no usable row.
+    pub fn from_calibration(calibration: &Calibration, source: &Source) -> Result<Vec<Self>> {
+        let mut layouts: Vec<SessionLayout> =
+            calibration.rows.iter().map(|row| row.layout).collect();
+        layouts.sort();
+        layouts.dedup();
+        let curves: Vec<Self> = layouts
+            .into_iter()
+            .filter_map(|layout| Self::of_layout(calibration, layout, source))
+            .collect();
+        if curves.is_empty() {
+            return Err(Error::bad_input(format!(
+                "the calibration of {} holds no measurement",
+                calibration.model.name
+            ))
+            .hint("measure it again with `--recalibrate`"));
+        }
+        Ok(curves)
+    }
+
+    fn of_layout(
+        calibration: &Calibration,
+        layout: SessionLayout,
+        source: &Source,
+    ) -> Option<Self> {
+        let mut points: Vec<BatchPoint> = calibration
+            .rows
+            .iter()
+            .filter(|row| row.layout == layout)
+            .filter_map(|row| {
+                let busy = mean_service(row, source)?;
+                let alone = calibration
+                    .rows
+                    .iter()
+                    .find(|other| {
+                        other.layout.instances == 1
+                            && other.layout.intra_op_threads == layout.intra_op_threads
+                            && other.batch_size == row.batch_size
+                    })
+                    .and_then(|other| mean_service(other, source))
+                    .map_or(busy.value, |alone| alone.value.min(busy.value));
+                Some(BatchPoint {
+                    batch_size: row.batch_size,
+                    busy,
+                    alone,
+                    relative: relative(row),
+                })
+            })
+            .collect();
+        points.sort_by_key(|point| point.batch_size);
+        (!points.is_empty()).then(|| Self {
+            layout,
+            points,
+            source: source.clone(),
+        })
+    }
+
+    /// The largest batch size for which the curve has a point.
+    #[must_use]
+    pub fn largest_batch(&self) -> u32 {
+        self.points.last().map_or(1, |point| point.batch_size)
+    }
+
+    /// The point of exactly this batch size.
+    #[must_use]
+    pub fn point(&self, batch_size: u32) -> Option<&BatchPoint> {
+        self.points
+            .iter()
+            .find(|point| point.batch_size == batch_size)
+    }
+
+    /// The throughput that no load can exceed: all instances busy with the
+    /// batch size that gives most, in items per second.
+    #[must_use]
+    pub fn throughput_bound(&self, end: End, largest_batch: u32) -> crate::units::Rate {
+        let best = self
+            .points
+            .iter()
+            .filter(|point| point.batch_size <= largest_batch)
+            .map(|point| f64::from(point.batch_size) / at(&point.busy, end).get())
+            .fold(0.0, f64::max);
+        crate::units::Rate::saturating(best * f64::from(self.layout.instances))
+    }
+}
+
+/// The value of an estimate at one end.
+#[must_use]
+pub fn at(estimate: &Estimate<Time>, end: End) -> Time {
+    match end {
+        End::Optimistic => estimate.low,
+        End::Middle => estimate.value,
+        End::Pessimistic => estimate.high,
+    }
+}
+
+/// The mean of a row with the interval from between its rounds.
+fn mean_service(row: &Row, source: &Source) -> Option<Estimate<Time>> {
+    let means: Vec<f64> = row.rounds.iter().map(|round| round.mean.get()).collect();
+    let mean = means.iter().sum::<f64>() / means.len().max(1) as f64;
+    if !(mean.is_finite() && mean > 0.0) {
+        return None;
+    }
+    let level = Fraction::saturating(LEVEL);
+    let interval = Sample::new(means)
+        .ok()
+        .and_then(|sample| interval_of_mean(&sample, level));
+    // One round says nothing of the spread: half and double are the ends then.
+    let (low, high) = interval.map_or((mean / 2.0, mean * 2.0), |i| (i.low, i.high));
+    Some(Estimate::new(
+        Time::saturating(mean),
+        (Time::saturating(low), Time::saturating(high)),
+        level,
+        source.clone(),
+    ))
+}
+
+/// The samples divided by their mean, ascending.
+fn relative(row: &Row) -> Arc<[f64]> {
+    let mut samples: Vec<f64> = row.samples.iter().map(|sample| sample.get()).collect();
+    let mean = samples.iter().sum::<f64>() / samples.len().max(1) as f64;
+    if !(mean.is_finite() && mean > 0.0) {
+        return Arc::from([1.0]);
+    }
+    for sample in &mut samples {
+        *sample /= mean;
+    }
+    samples.sort_by(f64::total_cmp);
+    samples.into()
+}
