@@ -111,6 +111,11 @@ pub fn element_count(dims: &[u64]) -> u64 {
     dims.iter().fold(1_u64, |n, d| n.saturating_mul(*d))
 }
 
+/// A size as ONNX writes it; one that no file can have becomes the largest.
+pub(super) fn signed(size: impl TryInto<i64>) -> i64 {
+    size.try_into().unwrap_or(i64::MAX)
+}
+
 /// Nodes in execution order with what they read and make.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
@@ -262,7 +267,7 @@ pub(super) fn values(tensor: &TensorProto, element: ElementType) -> Option<Vec<f
                 .map(|b| f64::from(f32::from_le_bytes(*b)))
                 .collect(),
             E::Bool | E::Uint8 => raw.iter().map(|b| f64::from(*b)).collect(),
-            E::Int8 => raw.iter().map(|b| f64::from(*b as i8)).collect(),
+            E::Int8 => raw.iter().map(|b| f64::from(b.cast_signed())).collect(),
             _ => return None,
         });
     }

@@ -8,7 +8,7 @@
 use super::cost::trace;
 use super::dims::Sizes;
 use super::element::ElementType;
-use super::graph::{Port, ValueType, element_count};
+use super::graph::{Port, ValueType, element_count, signed};
 use super::random::{Stream, bf16_bits, f16_bits};
 use super::read::Model;
 use super::shape::TensorShape;
@@ -178,7 +178,7 @@ fn index_limits(model: &Model, tensors: &BTreeMap<String, TensorShape>) -> BTree
             let rows = |input: usize, axis: i64| {
                 let dims = &tensors.get(node.input_name(input)?)?.dims;
                 let axis = if axis < 0 {
-                    axis + dims.len() as i64
+                    axis + signed(dims.len())
                 } else {
                     axis
                 };
@@ -232,12 +232,12 @@ impl InputSpec {
             ElementType::Bfloat16 => {
                 TensorValues::Bfloat16(make(n, || bf16_bits(draw(stream, fill) as f32)))
             }
-            ElementType::Int64 => {
-                TensorValues::Int64(make(n, || whole(stream, fill, i64::MAX as u64) as i64))
-            }
-            ElementType::Int32 => {
-                TensorValues::Int32(make(n, || whole(stream, fill, i32::MAX as u64) as i32))
-            }
+            ElementType::Int64 => TensorValues::Int64(make(n, || {
+                whole(stream, fill, i64::MAX as u64).cast_signed()
+            })),
+            ElementType::Int32 => TensorValues::Int32(make(n, || {
+                (whole(stream, fill, i32::MAX as u64) as u32).cast_signed()
+            })),
             ElementType::Int16 => {
                 TensorValues::Int16(make(n, || whole(stream, fill, i16::MAX as u64) as i16))
             }

@@ -153,12 +153,10 @@ fn not_learnt(graph: &Graph) -> BTreeSet<&str> {
         let places: &[usize] = match node.op() {
             "BatchNormalization" => &[3, 4],
             "QuantizeLinear" | "DequantizeLinear" => &[1, 2],
-            "MatMulInteger" | "ConvInteger" => &[2, 3],
+            "MatMulInteger" | "ConvInteger" | "DynamicQuantizeMatMul" | "MatMulNBits" => &[2, 3],
             "QLinearConv" | "QLinearMatMul" => &[1, 2, 4, 5, 6, 7],
             "QGemm" => &[1, 2, 4, 5, 7, 8],
             "MatMulIntegerToFloat" => &[2, 3, 4, 5],
-            "DynamicQuantizeMatMul" => &[2, 3],
-            "MatMulNBits" => &[2, 3],
             "Resize" | "Upsample" | "Clip" | "Pad" => &[1, 2, 3],
             _ => &[],
         };

@@ -32,3 +32,6 @@ pub use inputs::{Fill, InputSpec, TensorValues, input_specs};
 pub use inspect::{ModelFacts, Share, WeightFacts, inspect, weight_facts};
 pub use read::{Model, read};
 pub use shape::TensorShape;
+
+#[cfg(test)]
+mod tests;

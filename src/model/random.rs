@@ -48,7 +48,7 @@ impl Stream {
 pub(super) fn f16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = ((bits >> 16) & 0x8000) as u16;
-    let exponent = ((bits >> 23) & 0xff) as i32 - 127 + 15;
+    let exponent = ((bits >> 23) & 0xff).cast_signed() - 127 + 15;
     if exponent <= 0 {
         return sign;
     }

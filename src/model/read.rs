@@ -58,11 +58,11 @@ impl Model {
     /// Puts a model together from its parts; the messages name `what`.
     ///
     /// # Errors
-    /// No graph, no nodes, or nothing that it computes.
+    /// No graph, nothing that it computes, or no operator sets.
     pub(super) fn from_parts(
         what: &str,
         mut proto: ModelProto,
-        initializers: Vec<TensorProto>,
+        initializers: &[TensorProto],
     ) -> Result<Self> {
         let Some(declared) = proto.graph.take() else {
             return Err(Error::bad_input(format!(
@@ -74,6 +74,14 @@ impl Model {
             return Err(
                 Error::bad_input(format!("{what} has a graph without outputs")).hint(EXPORT_AGAIN),
             );
+        }
+        // Writers put the operator sets behind the graph; they are required from
+        // version 3 of the format on.
+        if proto.opset_import.is_empty() && proto.ir_version.unwrap_or(0) >= 3 {
+            return Err(Error::bad_input(format!(
+                "{what} is cut short: it ends behind the graph, before the operator sets"
+            ))
+            .hint(EXPORT_AGAIN));
         }
         let mut opsets = BTreeMap::new();
         for set in &proto.opset_import {
@@ -105,9 +113,9 @@ fn domain(set: &OperatorSetIdProto) -> String {
     }
 }
 
-fn build_graph(declared: GraphProto, initializers: Vec<TensorProto>, proto: &ModelProto) -> Graph {
+fn build_graph(declared: GraphProto, initializers: &[TensorProto], proto: &ModelProto) -> Graph {
     let mut weights = BTreeMap::new();
-    for tensor in &initializers {
+    for tensor in initializers {
         let name = tensor.name.as_deref().unwrap_or("");
         if let Some(weight) = graph::weight(name, tensor) {
             weights.insert(name.to_owned(), weight);
@@ -183,7 +191,7 @@ pub fn read(path: &Path) -> Result<Model> {
     if skimmed.model.ir_version.is_none() && skimmed.model.graph.is_none() {
         return Err(explain(path, &what, SkimError::NotOnnx));
     }
-    let mut model = Model::from_parts(&what, skimmed.model, skimmed.initializers)?;
+    let mut model = Model::from_parts(&what, skimmed.model, &skimmed.initializers)?;
     model.name = path
         .file_stem()
         .map_or_else(|| "model".to_owned(), |s| s.to_string_lossy().into_owned());

@@ -269,7 +269,7 @@ mod tests {
                     ..NodeProto::default()
                 }],
                 initializer: vec![TensorProto {
-                    dims: vec![weight_bytes as i64],
+                    dims: vec![i64::try_from(weight_bytes).unwrap()],
                     data_type: Some(2),
                     name: Some("w".to_owned()),
                     raw_data: Some(Bytes::from(vec![7; weight_bytes])),
@@ -291,7 +291,7 @@ mod tests {
                 panic!("one initializer");
             };
             assert_eq!(weight.raw_data.is_none(), skipped);
-            assert_eq!(weight.dims, [size as i64]);
+            assert_eq!(weight.dims, [i64::try_from(size).unwrap()]);
             assert_eq!(weight.name.as_deref(), Some("w"));
             assert_eq!(skimmed.model.ir_version, Some(7));
             assert_eq!(skimmed.model.graph.unwrap().node.len(), 1);

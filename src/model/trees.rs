@@ -1,6 +1,7 @@
 //! The work of a tree ensemble: inner nodes visited, not arithmetic.
 
-use super::proto::NodeProto;
+use super::graph::element_count;
+use super::proto::{NodeProto, TensorProto};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a tree ensemble consists of and asks for.
@@ -61,9 +62,9 @@ fn listed(node: &NodeProto, weights: &str) -> Option<TreeWork> {
     let floats = |name: &str| node.attr(name).map_or(0, |a| a.floats.len());
     let tensor = |name: &str| {
         let t = node.attr(name).and_then(|a| a.t.as_ref());
-        t.map_or(0, |t| t.dims.iter().product::<i64>().unsigned_abs())
+        t.map_or(0, tensor_elements)
     };
-    let leaves = floats(weights) as u64 + tensor(&format!("{weights}_as_tensor"));
+    let leaves = (floats(weights) as u64).saturating_add(tensor(&format!("{weights}_as_tensor")));
     Some(sum_up(&ways, &roots, leaves))
 }
 
@@ -83,7 +84,7 @@ fn rooted(node: &NodeProto) -> Option<TreeWork> {
         Some(if *leaf.get(row)? == 0 {
             next
         } else {
-            splits + next
+            splits.checked_add(next)?
         })
     };
     let ways: Option<Vec<Ways>> = (0..splits)
@@ -96,8 +97,13 @@ fn rooted(node: &NodeProto) -> Option<TreeWork> {
     let leaves = node
         .attr("leaf_weights")
         .and_then(|a| a.t.as_ref())
-        .map_or(0, |t| t.dims.iter().product::<i64>().unsigned_abs());
+        .map_or(0, tensor_elements);
     Some(sum_up(&ways?, &roots, leaves))
+}
+
+fn tensor_elements(tensor: &TensorProto) -> u64 {
+    let dims: Vec<u64> = tensor.dims.iter().map(|d| d.unsigned_abs()).collect();
+    element_count(&dims)
 }
 
 /// Walks every tree from its root, halving the odds at every split.

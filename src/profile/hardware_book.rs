@@ -306,7 +306,8 @@ mod tests {
     #[test]
     fn the_shipped_specifications_load() {
         let book = HardwareBook::shipped().unwrap();
-        assert_eq!(shipped_texts().count(), SHIPPED.files().count());
+        // Every file but the table of designs by CPU signature, which is no book of figures.
+        assert_eq!(shipped_texts().count() + 1, SHIPPED.files().count());
         assert!(book.cpus().count() > 90 && book.gpus().count() > 50);
         let l4 = book.gpu("L4").unwrap();
         assert!((l4.bandwidth.get() - 300e9).abs() < 1.0);

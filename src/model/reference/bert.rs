@@ -6,11 +6,12 @@ use super::draft::{Draft, int, ints};
 use super::layers::spread;
 use super::spec::Bert;
 use crate::model::element::ElementType;
+use crate::model::graph::signed;
 
 /// Lays the encoder out: three inputs of token numbers, the hidden states and
 /// the pooled first token as outputs.
 pub(super) fn lay_out(draft: &mut Draft, spec: &Bert) -> Result<(), String> {
-    if spec.heads == 0 || spec.hidden % spec.heads != 0 {
+    if spec.heads == 0 || !spec.hidden.is_multiple_of(spec.heads) {
         return Err(format!(
             "hidden size {} does not divide by {} heads",
             spec.hidden, spec.heads
@@ -57,7 +58,7 @@ fn embed(draft: &mut Draft, spec: &Bert, ids: &str, types: &str) -> String {
         spec.token_types,
         spec.hidden,
     );
-    let places: Vec<i64> = (0..spec.sequence as i64).collect();
+    let places: Vec<i64> = (0..signed(spec.sequence)).collect();
     let places = draft.int_constant(&places, &[1, spec.sequence]);
     let places = draft.embedding(&places, "embeddings.position", spec.positions, spec.hidden);
     let sum = draft.node("Add", &[&words, &kinds], vec![]);
@@ -88,7 +89,7 @@ fn attention(draft: &mut Draft, spec: &Bert, x: &str, bias: &str, name: &str) ->
     let size = spec.hidden / spec.heads;
     let mut heads = |part: &str, perm: &[i64]| {
         let y = draft.dense(x, &format!("{name}.{part}"), spec.hidden, spec.hidden);
-        let split = draft.int_list(&[0, 0, spec.heads as i64, size as i64]);
+        let split = draft.int_list(&[0, 0, signed(spec.heads), signed(size)]);
         let y = draft.node("Reshape", &[&y, &split], vec![]);
         draft.node("Transpose", &[&y], vec![ints("perm", perm)])
     };
@@ -102,7 +103,7 @@ fn attention(draft: &mut Draft, spec: &Bert, x: &str, bias: &str, name: &str) ->
     let shares = draft.node("Softmax", &[&scores], vec![int("axis", 3)]);
     let mixed = draft.node("MatMul", &[&shares, &value], vec![]);
     let mixed = draft.node("Transpose", &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);
-    let join = draft.int_list(&[0, 0, spec.hidden as i64]);
+    let join = draft.int_list(&[0, 0, signed(spec.hidden)]);
     draft.node("Reshape", &[&mixed, &join], vec![])
 }
 

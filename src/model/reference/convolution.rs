@@ -75,6 +75,12 @@ fn bottleneck(
 }
 
 pub(super) fn mobilenet_v2(draft: &mut Draft, spec: &MobilenetV2) -> Result<(), String> {
+    if spec.image < 32 {
+        return Err(format!(
+            "an image of {} pixels is halved five times",
+            spec.image
+        ));
+    }
     let x = draft.float_input("input", &[3, spec.image, spec.image]);
     let x = draft.conv_norm(&x, "stem", kernel(3, spec.stem, 3, 2), 1.0);
     let mut x = relu6(draft, &x);

@@ -4,7 +4,7 @@
 use super::spec::Precision;
 use crate::error::Result;
 use crate::model::element::ElementType;
-use crate::model::graph::{Dim, element_count};
+use crate::model::graph::{Dim, element_count, signed};
 use crate::model::proto::{
     AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto,
     OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue,
@@ -32,9 +32,9 @@ const ML_OPSET: i64 = 1;
 pub(super) enum WeightFill {
     /// Uniform with this standard deviation around `centre`.
     Spread { centre: f32, deviation: f32 },
-    /// Zeros.
+    /// What stands for zero: 128 in unsigned bytes.
     Zero,
-    /// Uniform whole numbers from -127 to 127.
+    /// Uniform whole numbers from -127 to 127, around what stands for zero.
     Quantised,
 }
 
@@ -55,7 +55,7 @@ impl DraftWeight {
     /// The tensor without its contents.
     pub(super) fn header(&self) -> TensorProto {
         TensorProto {
-            dims: self.dims.iter().map(|d| *d as i64).collect(),
+            dims: self.dims.iter().map(|d| signed(*d)).collect(),
             data_type: Some(self.element.onnx_number()),
             name: Some(self.name.clone()),
             ..TensorProto::default()
@@ -242,7 +242,7 @@ impl Draft {
 
     fn constant(&mut self, element: ElementType, dims: &[u64], raw: Vec<u8>) -> String {
         let tensor = TensorProto {
-            dims: dims.iter().map(|d| *d as i64).collect(),
+            dims: dims.iter().map(|d| signed(*d)).collect(),
             data_type: Some(element.onnx_number()),
             raw_data: Some(Bytes::from(raw)),
             ..TensorProto::default()
@@ -291,8 +291,8 @@ impl Draft {
     pub(super) fn to_model(&self, what: &str) -> Result<Model> {
         let mut proto = self.envelope();
         proto.graph = Some(self.graph());
-        let initializers = self.weights.iter().map(DraftWeight::header).collect();
-        Model::from_parts(what, proto, initializers)
+        let initializers: Vec<_> = self.weights.iter().map(DraftWeight::header).collect();
+        Model::from_parts(what, proto, &initializers)
     }
 }
 
@@ -302,7 +302,7 @@ fn value_info(name: &str, element: ElementType, item: &[u64]) -> ValueInfoProto 
         .chain(item.iter().map(|d| Dim::Fixed(*d)))
         .map(|dim| DimensionProto {
             value: match dim {
-                Dim::Fixed(size) => Some(DimensionValue::Value(size as i64)),
+                Dim::Fixed(size) => Some(DimensionValue::Value(signed(size))),
                 Dim::Named(name) => Some(DimensionValue::Param(name)),
                 Dim::Unknown => None,
             },

@@ -3,6 +3,7 @@
 use super::draft::{Draft, WeightFill, int, ints};
 use super::spec::Precision;
 use crate::model::element::ElementType;
+use crate::model::graph::signed;
 
 /// Weights of variance 2 / inputs keep the size of activations through
 /// rectified layers (He et al. 2015), 1 / inputs through linear ones.
@@ -201,7 +202,8 @@ impl Draft {
     fn int8_conv(&mut self, x: &str, name: &str, k: Kernel, gain: f32) -> String {
         let w = self.typed_weight(
             &format!("{name}.weight_quantized"),
-            ElementType::Int8,
+            // Older releases have `ConvInteger` for unsigned weights only.
+            ElementType::Uint8,
             &k.weight_dims(),
             WeightFill::Quantised,
         );
@@ -211,11 +213,18 @@ impl Draft {
         };
         let deviation = gain * (2.0 / k.fan().max(1) as f32).sqrt();
         let scale = self.int8_scale(name, channels, deviation);
-        let q = self.quantise(x);
-        let y = self.node("ConvInteger", &[&q.values, &w, &q.zero], k.attributes());
-        let y = self.rescale(&y, &q.scale, &scale);
-        let b = self.weight(&format!("{name}.bias"), &[k.to, 1, 1], spread(0.0, 0.02));
-        self.node("Add", &[&y, &b], vec![])
+        let zero = self.typed_weight(
+            &format!("{name}.weight_zero_point"),
+            ElementType::Uint8,
+            &[],
+            WeightFill::Zero,
+        );
+        let input = self.quantise(x);
+        let inputs = [input.values.as_str(), &w, &input.zero, &zero];
+        let product = self.node("ConvInteger", &inputs, k.attributes());
+        let y = self.rescale(&product, &input.scale, &scale);
+        let bias = self.weight(&format!("{name}.bias"), &[k.to, 1, 1], spread(0.0, 0.02));
+        self.node("Add", &[&y, &bias], vec![])
     }
 }
 
@@ -243,11 +252,11 @@ impl Kernel {
     }
 
     fn attributes(self) -> Vec<crate::model::proto::AttributeProto> {
-        let twice = |v: u64| [v as i64; 2];
-        let pad = (self.size / 2) as i64;
+        let twice = |v: u64| [signed(v); 2];
+        let pad = signed(self.size / 2);
         vec![
             ints("dilations", &[1, 1]),
-            int("group", self.groups as i64),
+            int("group", signed(self.groups)),
             ints("kernel_shape", &twice(self.size)),
             ints("pads", &[pad; 4]),
             ints("strides", &twice(self.stride)),

@@ -108,7 +108,7 @@ pub struct Mlp {
 #[serde(deny_unknown_fields)]
 pub struct Trees {
     /// Number of trees.
-    pub trees: u64,
+    pub count: u64,
     /// Comparisons from root to leaf.
     pub depth: u32,
     /// Features of a row.

@@ -2,9 +2,13 @@
 
 use super::draft::{Draft, floats, int, ints, text, texts};
 use super::spec::{Mlp, Trees};
+use crate::model::graph::signed;
 use crate::model::random::Stream;
 
 pub(super) fn mlp(draft: &mut Draft, spec: &Mlp) -> Result<(), String> {
+    if spec.features == 0 || spec.hidden.contains(&0) {
+        return Err("every layer has at least one neuron".to_owned());
+    }
     let mut x = draft.float_input("input", &[spec.features]);
     let mut from = spec.features;
     for (i, to) in spec.hidden.iter().enumerate() {
@@ -21,9 +25,9 @@ pub(super) fn mlp(draft: &mut Draft, spec: &Mlp) -> Result<(), String> {
 /// is taken by 31 to 69 % of the rows, so that all leaves are reached.
 const THRESHOLD: f64 = 0.5;
 
-/// Boosted trees as converters write those of XGBoost, LightGBM and scikit-learn.
+/// Boosted trees as converters write those of `XGBoost`, `LightGBM` and scikit-learn.
 pub(super) fn trees(draft: &mut Draft, spec: &Trees, seed: u64) -> Result<(), String> {
-    if !(1..=16).contains(&spec.depth) || spec.trees == 0 {
+    if !(1..=16).contains(&spec.depth) || spec.count == 0 {
         return Err("a tree ensemble has trees of depth 1 to 16".to_owned());
     }
     // No feature twice on a path: else some branches could never be taken.
@@ -81,11 +85,11 @@ impl Rows {
         let mut rows = Self::default();
         let mut stream = Stream::new(seed, "trees");
         let splits = (1_i64 << spec.depth) - 1;
-        for tree in 0..spec.trees as i64 {
+        for tree in 0..signed(spec.count) {
             // Node `i` has children `2i + 1` and `2i + 2`; its path is known by
             // walking up.
             let mut features: Vec<i64> = Vec::new();
-            for id in 0..2 * splits + 1 {
+            for id in 0..=2 * splits {
                 rows.trees.push(tree);
                 rows.ids.push(id);
                 if id < splits {
@@ -116,7 +120,7 @@ impl Rows {
 /// A feature that no split above node `id` asks for.
 fn unused(stream: &mut Stream, features: u64, id: i64, taken: &[i64]) -> i64 {
     loop {
-        let feature = stream.below(features) as i64;
+        let feature = signed(stream.below(features));
         let mut above = id;
         let clash = loop {
             if above == 0 {

@@ -135,7 +135,9 @@ impl DraftWeight {
     fn fill(&self, stream: &mut Stream, count: u64, chunk: &mut Vec<u8>) {
         match self.fill {
             WeightFill::Quantised => {
-                chunk.extend((0..count).map(|_| (stream.below(255) as i64 - 127) as i8 as u8));
+                for _ in 0..count {
+                    self.push(stream.below(255) as f32 - 127.0, chunk);
+                }
             }
             WeightFill::Zero => {
                 (0..count).for_each(|_| self.push(0.0, chunk));
@@ -162,7 +164,8 @@ impl DraftWeight {
     fn push(&self, value: f32, chunk: &mut Vec<u8>) {
         match self.element {
             ElementType::Float16 => chunk.extend_from_slice(&f16_bits(value).to_le_bytes()),
-            ElementType::Int8 => chunk.push(value as i8 as u8),
+            ElementType::Int8 => chunk.extend_from_slice(&(value as i8).to_le_bytes()),
+            ElementType::Uint8 => chunk.push((value + 128.0) as u8),
             _ => chunk.extend_from_slice(&value.to_le_bytes()),
         }
     }

@@ -1,20 +1,17 @@
-//! Shapes of operators that move, cut, join, repeat, pick or reduce.
+//! Shapes of operators that move, cut, join, repeat or pick.
 
 use super::rules::broadcast;
 use super::{Call, TensorShape, from_front, values};
-use crate::model::element::ElementType as E;
-use crate::model::graph::element_count;
+use crate::model::graph::{element_count, signed};
 
 pub(super) fn results(call: &Call) -> Option<Vec<TensorShape>> {
-    let op = call.node.op();
-    let one = |element, dims| Some(vec![TensorShape::new(element, dims)]);
-    let like = |dims| one(call.element(0)?, dims);
-    match op {
+    let like = |dims| Some(vec![TensorShape::new(call.element(0)?, dims)]);
+    match call.node.op() {
         "Reshape" => like(reshape(call)?),
         "Flatten" => {
             let dims = call.dims(0)?;
             let axis = call.node.int("axis").unwrap_or(1);
-            let cut = if axis == dims.len() as i64 {
+            let cut = if axis == signed(dims.len()) {
                 dims.len()
             } else {
                 from_front(axis, dims.len())?
@@ -67,63 +64,33 @@ pub(super) fn results(call: &Call) -> Option<Vec<TensorShape>> {
             )
         }
         "Pad" => like(pad(call)?),
-        "Shape" => {
-            let (start, end) = values::shape_range(call, call.dims(0)?.len());
-            one(E::Int64, vec![(end - start) as u64])
-        }
-        "Size" => one(E::Int64, vec![]),
-        "ConstantOfShape" => {
-            let tensor = call.node.attr("value").and_then(|a| a.t.as_ref());
-            let element = tensor.map_or(Some(E::Float32), |t| E::from_onnx(t.data_type?))?;
-            one(element, sizes(&call.ints(0)?)?)
-        }
-        "RandomNormal" | "RandomUniform" => one(E::Float32, sizes(call.node.ints("shape")?)?),
-        "EyeLike" => {
-            let to = call
-                .node
-                .int("dtype")
-                .and_then(|t| E::from_onnx(i32::try_from(t).ok()?));
-            one(to.or(call.element(0))?, call.dims(0)?.to_vec())
-        }
-        "Range" => {
-            let (start, limit, step) = values::range_bounds(call)?;
-            like(vec![values::range_count(start, limit, step)?])
-        }
         "Resize" | "Upsample" => like(resize(call)?),
-        "TopK" => top_k(call),
-        "OneHot" => {
-            let indices = call.dims(0)?;
-            let depth = u64::try_from(*call.ints(1)?.first()?).ok()?;
-            let axis = call.axis("axis", -1, indices.len() + 1)?;
-            let mut dims = indices.to_vec();
-            dims.insert(axis, depth);
-            one(call.element(2)?, dims)
-        }
-        "DepthToSpace" | "SpaceToDepth" => {
-            let b = u64::try_from(call.node.int("blocksize")?)
-                .ok()
-                .filter(|b| *b > 0)?;
-            let &[n, c, h, w] = call.dims(0)? else {
-                return None;
-            };
-            like(if op == "DepthToSpace" {
-                vec![n, c / (b * b), h * b, w * b]
-            } else {
-                vec![n, c * b * b, h / b, w / b]
-            })
-        }
-        "ArgMax" | "ArgMin" => {
-            let dims = call.dims(0)?;
-            let axis = call.axis("axis", 0, dims.len())?;
-            one(E::Int64, reduced(dims, &[axis], keeps(call)))
-        }
-        _ if op.starts_with("Reduce") => like(reduce(call)?),
+        "DepthToSpace" | "SpaceToDepth" => like(block_move(call)?),
         _ => None,
     }
 }
 
+fn block_move(call: &Call) -> Option<Vec<u64>> {
+    let side = u64::try_from(call.node.int("blocksize")?).ok()?;
+    let &[batch, channels, height, width] = call.dims(0)? else {
+        return None;
+    };
+    let block = side.checked_mul(side).filter(|b| *b > 0)?;
+    let times = |size: u64, by: u64| size.saturating_mul(by);
+    Some(if call.node.op() == "DepthToSpace" {
+        vec![
+            batch,
+            channels / block,
+            times(height, side),
+            times(width, side),
+        ]
+    } else {
+        vec![batch, times(channels, block), height / side, width / side]
+    })
+}
+
 /// Sizes as whole numbers that are not negative.
-fn sizes(ints: &[i64]) -> Option<Vec<u64>> {
+pub(super) fn sizes(ints: &[i64]) -> Option<Vec<u64>> {
     ints.iter().map(|v| u64::try_from(*v).ok()).collect()
 }
 
@@ -230,15 +197,15 @@ fn slice(call: &Call) -> Option<Vec<u64>> {
     let axes: Vec<i64> = match call.node.ints("axes") {
         Some(axes) => axes.to_vec(),
         None if call.node.input_name(3).is_some() => call.ints(3)?,
-        None => (0..starts.len() as i64).collect(),
+        None => (0..signed(starts.len())).collect(),
     };
     let steps = match call.node.input_name(4) {
         Some(_) => call.ints(4)?,
         None => vec![1; starts.len()],
     };
-    for (i, axis) in axes.iter().enumerate() {
-        let axis = from_front(*axis, dims.len())?;
-        let dim = dims.get_mut(axis)?;
+    for (i, given) in axes.iter().enumerate() {
+        let rank = dims.len();
+        let dim = dims.get_mut(from_front(*given, rank)?)?;
         let (_, count) = values::slice_range(*starts.get(i)?, *ends.get(i)?, *steps.get(i)?, *dim)?;
         *dim = u64::try_from(count).ok()?;
     }
@@ -249,7 +216,7 @@ fn gather_nd(call: &Call) -> Option<Vec<u64>> {
     let (data, indices) = (call.dims(0)?, call.dims(1)?);
     let shared = usize::try_from(call.node.int("batch_dims").unwrap_or(0)).ok()?;
     let (depth, outer) = indices.split_last()?;
-    let inner = data.get(shared + usize::try_from(*depth).ok()?..)?;
+    let inner = data.get(shared.checked_add(usize::try_from(*depth).ok()?)?..)?;
     Some([outer, inner].concat())
 }
 
@@ -313,54 +280,4 @@ fn resize(call: &Call) -> Option<Vec<u64>> {
         *dim = (*dim as f64 * scale).floor() as u64;
     }
     Some(out)
-}
-
-fn top_k(call: &Call) -> Option<Vec<TensorShape>> {
-    let mut dims = call.dims(0)?.to_vec();
-    let axis = call.axis("axis", -1, dims.len())?;
-    let k = match call.node.int("k") {
-        Some(k) => k,
-        None => *call.ints(1)?.first()?,
-    };
-    *dims.get_mut(axis)? = u64::try_from(k).ok()?;
-    Some(vec![
-        TensorShape::new(call.element(0)?, dims.clone()),
-        TensorShape::new(E::Int64, dims),
-    ])
-}
-
-fn keeps(call: &Call) -> bool {
-    call.node.int("keepdims").unwrap_or(1) != 0
-}
-
-fn reduced(dims: &[u64], axes: &[usize], keep: bool) -> Vec<u64> {
-    dims.iter()
-        .enumerate()
-        .filter_map(|(i, d)| match (axes.contains(&i), keep) {
-            (false, _) => Some(*d),
-            (true, true) => Some(1),
-            (true, false) => None,
-        })
-        .collect()
-}
-
-fn reduce(call: &Call) -> Option<Vec<u64>> {
-    let dims = call.dims(0)?;
-    let given = match call.node.ints("axes") {
-        Some(axes) => axes.to_vec(),
-        None if call.node.input_name(1).is_some() => call.ints(1)?,
-        None => vec![],
-    };
-    let axes: Vec<usize> = if given.is_empty() {
-        if call.node.int("noop_with_empty_axes").unwrap_or(0) != 0 {
-            return Some(dims.to_vec());
-        }
-        (0..dims.len()).collect()
-    } else {
-        given
-            .into_iter()
-            .map(|a| from_front(a, dims.len()))
-            .collect::<Option<_>>()?
-    };
-    Some(reduced(dims, &axes, keeps(call)))
 }

@@ -2,12 +2,15 @@
 //! algebra, so that a rule is a few lines of arithmetic. What no rule can tell is
 //! left unknown, with the operator that was the reason.
 
+mod blocks;
+mod convolution;
 mod layout;
 mod matrix;
+mod reduction;
 mod rules;
 mod values;
 
-pub(super) use matrix::einsum_sizes;
+pub(super) use matrix::einsum_letters;
 
 use super::dims::{Sizes, bind};
 use super::element::ElementType;
@@ -141,7 +144,6 @@ pub(super) fn follow(model: &Model, sizes: &Sizes) -> Shapes {
         };
         let results = rules::results(&call);
         let values = values::result(&call);
-        let told = results.is_some();
         let followed = node
             .input
             .iter()
@@ -155,7 +157,7 @@ pub(super) fn follow(model: &Model, sizes: &Sizes) -> Shapes {
             let shape = results
                 .get(index)
                 .cloned()
-                .or_else(|| declared.get(name.as_str()).and_then(|p| declare(p)));
+                .or_else(|| declared.get(name.as_str()).and_then(&declare));
             match shape {
                 Some(shape) => {
                     shapes.tensors.insert(name.clone(), shape);
@@ -163,7 +165,7 @@ pub(super) fn follow(model: &Model, sizes: &Sizes) -> Shapes {
                 None => missing = true,
             }
         }
-        if missing && !told && !followed {
+        if missing && !followed {
             *shapes.unknown.entry(node.qualified_op()).or_default() += 1;
         }
         if let (Some(values), Some(name)) = (values, node.output.first()) {

@@ -3,7 +3,7 @@
 //! Source: the operators' definitions, <https://onnx.ai/onnx/operators/>, and for
 //! the domain `com.microsoft` ONNX Runtime's `docs/ContribOperators.md`.
 
-use super::{Call, TensorShape, layout, matrix};
+use super::{Call, TensorShape, blocks, convolution, layout, matrix, reduction};
 use crate::model::element::ElementType as E;
 
 /// Operators whose first result has the type and shape of their first input.
@@ -143,7 +143,11 @@ pub(super) fn results(call: &Call) -> Option<Vec<TensorShape>> {
             TensorShape::new(E::Float32, vec![]),
             TensorShape::new(E::Uint8, vec![]),
         ]),
-        _ => layout::results(call).or_else(|| matrix::results(call)),
+        _ => layout::results(call)
+            .or_else(|| reduction::results(call))
+            .or_else(|| matrix::results(call))
+            .or_else(|| convolution::results(call))
+            .or_else(|| blocks::results(call)),
     }
 }
 
@@ -153,14 +157,31 @@ fn same(call: &Call) -> Option<Vec<TensorShape>> {
     if call.node.op() == "CastLike" {
         first.element = call.element(1)?;
     }
+    if call.node.op() == "Bernoulli"
+        && let Some(to) = call.node.int("dtype")
+    {
+        first.element = E::from_onnx(i32::try_from(to).ok()?)?;
+    }
     let mut results = vec![first];
-    if call.node.op() == "Dropout" && call.node.output.len() > 1 {
-        let element = if call.opset >= 10 {
-            E::Bool
-        } else {
-            call.element(0)?
-        };
-        results.push(TensorShape::new(element, call.dims(0)?.to_vec()));
+    match call.node.op() {
+        "Dropout" => {
+            let element = if call.opset >= 10 {
+                E::Bool
+            } else {
+                call.element(0)?
+            };
+            results.push(TensorShape::new(element, call.dims(0)?.to_vec()));
+        }
+        "LayerNormalization" | "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
+            let dims = call.dims(0)?;
+            let axis = call.axis("axis", -1, dims.len())?;
+            let mut rows = dims.to_vec();
+            rows.get_mut(axis..)?.fill(1);
+            let rows = TensorShape::new(E::Float32, rows);
+            // Mean, deviation, and for the skipping forms the sum.
+            results.extend([rows.clone(), rows, call.input(0)?.clone()]);
+        }
+        _ => {}
     }
     Some(results)
 }

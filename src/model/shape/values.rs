@@ -2,7 +2,7 @@
 //! nodes (`Shape`, `Gather`, `Concat`, …), and a `Reshape` needs the result.
 
 use super::{Call, from_front};
-use crate::model::graph::element_count;
+use crate::model::graph::{element_count, signed};
 
 /// Results with more elements are not computed.
 const MOST: u64 = 4096;
@@ -74,10 +74,10 @@ pub(super) fn result(call: &Call) -> Option<Vec<f64>> {
             let n = cond.len().max(yes.len()).max(no.len());
             (0..n)
                 .map(|i| {
-                    Some(if at(cond, i)? != 0.0 {
-                        at(yes, i)?
-                    } else {
+                    Some(if at(cond, i)? == 0.0 {
                         at(no, i)?
+                    } else {
+                        at(yes, i)?
                     })
                 })
                 .collect()
@@ -190,13 +190,13 @@ pub(super) fn shape_range(call: &Call, rank: usize) -> (usize, usize) {
     let bound = |name: &str, default: i64| {
         let v = call.node.int(name).unwrap_or(default);
         let v = if v < 0 {
-            v.saturating_add(rank as i64)
+            v.saturating_add(signed(rank))
         } else {
             v
         };
         usize::try_from(v.max(0)).unwrap_or(0).min(rank)
     };
-    let (start, end) = (bound("start", 0), bound("end", rank as i64));
+    let (start, end) = (bound("start", 0), bound("end", signed(rank)));
     (start, end.max(start))
 }
 
