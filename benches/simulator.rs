@@ -6,7 +6,7 @@
 //! With the argument `once CASE REQUESTS` it runs one case once and prints
 //! seconds and results, for comparison with another simulator.
 
-#![allow(
+#![expect(
     clippy::print_stdout,
     clippy::expect_used,
     reason = "a bench prints and may stop at the first error"
@@ -195,7 +195,7 @@ fn throughput() {
             std::hint::black_box(outcome.expect("an outcome"));
         };
         let drawn = median(9, || {
-            run(&Simulator::new(options.clone()).expect("a simulator"))
+            run(&Simulator::new(options.clone()).expect("a simulator"));
         });
         let before = median(9, || run(&ready));
         println!(
