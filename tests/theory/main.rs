@@ -9,6 +9,7 @@
 )]
 
 mod batch_service;
+mod coverage;
 mod exponential;
 mod fixed;
 mod search;
