@@ -8,7 +8,18 @@ use crate::units::Time;
 /// after the last point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdleSlowdown {
-    points: Vec<(f64, f64)>,
+    pieces: Vec<Piece>,
+    /// The factor after the last point.
+    last: f64,
+}
+
+/// A stretch of the function up to a gap, with its value and slope at the start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Piece {
+    from: f64,
+    to: f64,
+    factor: f64,
+    slope: f64,
 }
 
 impl IdleSlowdown {
@@ -39,21 +50,39 @@ impl IdleSlowdown {
         if kept.len() == 1 {
             return Err(Error::bad_input("there is no idle gap to learn from"));
         }
-        Ok(Self { points: kept })
+        let pieces = kept.windows(2).filter_map(|pair| match pair {
+            [a, b] => Some(Piece {
+                from: a.0,
+                to: b.0,
+                factor: a.1,
+                slope: (b.1 - a.1) / (b.0 - a.0),
+            }),
+            _ => None,
+        });
+        Ok(Self {
+            pieces: pieces.collect(),
+            last: kept.last().map_or(1.0, |last| last.1),
+        })
     }
 
-    /// The factor after an idle gap of that many seconds.
+    /// The factor after an idle gap.
     #[must_use]
-    pub fn factor(&self, gap: f64) -> f64 {
-        let mut before = (0.0, 1.0);
-        for &(at, factor) in &self.points {
-            if gap < at {
-                let share = (gap - before.0) / (at - before.0);
-                return before.1 + share * (factor - before.1);
-            }
-            before = (at, factor);
+    pub fn factor(&self, gap: Time) -> f64 {
+        self.factor_after(gap.get())
+    }
+
+    /// The factor after an idle gap of that many seconds, which may be infinite.
+    #[inline]
+    pub(super) fn factor_after(&self, gap: f64) -> f64 {
+        if gap <= 0.0 {
+            return 1.0;
         }
-        before.1
+        for piece in &self.pieces {
+            if gap < piece.to {
+                return piece.factor + (gap - piece.from) * piece.slope;
+            }
+        }
+        self.last
     }
 }
 
@@ -76,9 +105,9 @@ mod tests {
             (5.0, 2.4),
             (100.0, 2.4),
         ] {
-            assert!((idle.factor(gap * 1e-3) - factor).abs() < 1e-12);
+            assert!((idle.factor(ms(gap)) - factor).abs() < 1e-12);
         }
-        assert!((idle.factor(f64::INFINITY) - 2.4).abs() < 1e-12);
+        assert!((idle.factor_after(f64::INFINITY) - 2.4).abs() < 1e-12);
         assert!(IdleSlowdown::new(&[]).is_err());
         assert!(IdleSlowdown::new(&[(ms(2.0), 1.1), (ms(1.0), 1.2)]).is_err());
         assert!(IdleSlowdown::new(&[(ms(2.0), f64::NAN)]).is_err());

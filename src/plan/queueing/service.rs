@@ -32,6 +32,8 @@ pub struct ServicePoint {
 pub struct ServiceTimes {
     /// Mean seconds, by batch size and then by busy instances.
     means: Arc<[f64]>,
+    /// One over each mean: how much of a batch is done per second.
+    paces: Arc<[f64]>,
     busy: usize,
     tables: Arc<[Box<[f32]>]>,
     blends: Arc<[Blend]>,
@@ -106,6 +108,7 @@ impl ServiceTimes {
             });
         }
         Ok(Self {
+            paces: means.iter().map(|m| 1.0 / m).collect(),
             means: means.into(),
             busy,
             tables,
@@ -125,6 +128,7 @@ impl ServiceTimes {
         };
         Self {
             means: self.means.iter().map(|m| m * factor).collect(),
+            paces: self.paces.iter().map(|p| p / factor).collect(),
             ..self.clone()
         }
     }
@@ -188,6 +192,16 @@ impl ServiceTimes {
         self.means[(batch - 1) * self.busy + column]
     }
 
+    /// How many times longer the rest of a batch takes when the number of busy
+    /// instances changes; none when it takes as long.
+    #[inline]
+    pub(super) fn stretch(&self, batch: usize, before: usize, after: usize) -> Option<f64> {
+        let row = (batch - 1) * self.busy;
+        let (was, is) = (before.min(self.busy) - 1, after.min(self.busy) - 1);
+        let changes = self.means[row + was].to_bits() != self.means[row + is].to_bits();
+        changes.then(|| self.means[row + is] * self.paces[row + was])
+    }
+
     /// How long a batch takes: its mean for that many busy instances, times the
     /// relative service time at place `code` (of 65536) of its table, times the
     /// slowdown after the idle gap.
@@ -232,7 +246,7 @@ impl Draw<'_> {
         let warm = self.mean * f64::from(relative);
         match self.idle {
             None => warm,
-            Some(idle) => warm * idle.factor(gap),
+            Some(idle) => warm * idle.factor_after(gap),
         }
     }
 }
