@@ -1,12 +1,12 @@
 //! Speed of the simulator: requests per second on one core.
 //!
-//! `cargo bench --bench simulator`. Every figure is the median of several
+//! `cargo bench --bench simulator`. Runs have the default length. Every figure is the median of several
 //! repetitions, with the random numbers drawn anew each time ("drawn") and with
 //! the numbers already there ("drawn before"), as in a search for the capacity.
 //! With the argument `once CASE REQUESTS` it runs one case once and prints
 //! seconds and results, for comparison with another simulator.
 
-#![allow(
+#![expect(
     clippy::print_stdout,
     clippy::expect_used,
     reason = "a bench prints and may stop at the first error"
@@ -15,10 +15,10 @@
 use advisor::estimate::Source;
 use advisor::plan::queueing::{
     Alternative, IdleSlowdown, Quantity, SearchSpace, ServicePoint, ServiceRange, ServiceTimes,
-    SimulationOptions, Simulator, best_configuration,
+    SimulationOptions, Simulator, Streams, best_configuration,
 };
 use advisor::units::{Fraction, Rate, Time};
-use advisor::workload::{Batcher, Percentile, ServingConfiguration, Slos};
+use advisor::workload::{Arrivals, Batcher, Percentile, ServingConfiguration, Slos};
 use std::time::Instant;
 
 /// A case: what is simulated.
@@ -182,11 +182,20 @@ fn median(repetitions: usize, mut f: impl FnMut()) -> f64 {
 }
 
 fn throughput() {
-    let requests = 1_000_000;
+    let requests = SimulationOptions::default().requests;
     let options = options(requests);
     println!(
         "{:<42} {:>14} {:>14}",
         "million requests per second, one core", "drawn", "drawn before"
+    );
+    let streams = median(51, || {
+        let drawn = Streams::new(&Arrivals::Poisson, requests, 1);
+        std::hint::black_box(drawn.expect("streams"));
+    });
+    println!(
+        "{:<42} {:>14.1}",
+        "the random numbers alone",
+        f64::from(requests) / streams / 1e6
     );
     let ready = Simulator::new(options.clone()).expect("a simulator");
     for case in cases() {
@@ -194,10 +203,10 @@ fn throughput() {
             let outcome = simulator.run(&case.service, &case.configuration, case.rate);
             std::hint::black_box(outcome.expect("an outcome"));
         };
-        let drawn = median(9, || {
-            run(&Simulator::new(options.clone()).expect("a simulator"))
+        let drawn = median(51, || {
+            run(&Simulator::new(options.clone()).expect("a simulator"));
         });
-        let before = median(9, || run(&ready));
+        let before = median(51, || run(&ready));
         println!(
             "{:<42} {:>14.1} {:>14.1}",
             case.name,

@@ -53,7 +53,8 @@ mod tests {
     use super::*;
 
     fn mean(values: &[f64]) -> Option<f64> {
-        Some(values.iter().sum::<f64>() / values.len() as f64)
+        let n = values.len();
+        (n > 0).then(|| values.iter().sum::<f64>() / n as f64)
     }
 
     fn level() -> Fraction {

@@ -1,5 +1,5 @@
 //! How many requests prove a percentile: the binomial rule of `MLPerf` `LoadGen`'s
-//! early stopping (MLCommons, *Inference Rules*, appendix "Early Stopping
+//! early stopping (`MLCommons`, *Inference Rules*, appendix "Early Stopping
 //! Criterion", tolerance 0).
 
 use super::interval::at_most;

@@ -62,8 +62,9 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<Line> {
     let mut slopes = Vec::new();
     for (i, a) in points.iter().enumerate() {
         for b in points.iter().skip(i + 1) {
-            if a.0 < b.0 || a.0 > b.0 {
-                slopes.push((b.1 - a.1) / (b.0 - a.0));
+            let run = b.0 - a.0;
+            if run.abs() > 0.0 {
+                slopes.push((b.1 - a.1) / run);
             }
         }
     }

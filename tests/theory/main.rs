@@ -2,7 +2,14 @@
 //! passes always passes; intervals are taken at 99.9 %, so that a hundred checks
 //! agree by more than luck, and must be narrow, so that agreeing means something.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod batch_service;
+mod coverage;
 mod exponential;
 mod fixed;
 mod search;

@@ -8,6 +8,10 @@ use advisor::plan::queueing::{
 };
 use advisor::units::Time;
 use advisor::workload::{Batcher, Percentile, ServingConfiguration, Slo, Slos};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+const CURVES: u32 = 16;
 
 /// Milliseconds by batch size, and the factors by number of busy instances.
 fn setup(
@@ -74,10 +78,6 @@ fn search_finds(name: &str, alternatives: &[Alternative], slos: &Slos, batcher: 
     let (most, grid) = exhaustive(alternatives, slos, &space);
     let best = best_configuration(alternatives, slos, &space, options()).expect("a best");
     let found = best.capacity.rate.value.get();
-    println!(
-        "{name}: {found:.1} of {most:.1} in {} simulations of {grid}: {}",
-        best.simulations, best.configuration
-    );
     assert!(
         found >= 0.97 * most,
         "{name}: found {found} of {most} with {}",
@@ -159,7 +159,7 @@ fn search_finds_the_best_where_instances_contend() {
     search_finds("triton", &alternatives, &both, triton);
 }
 
-/// MLServer makes batches only by its clock, so there the window is needed.
+/// `MLServer` makes batches only by its clock, so there the window is needed.
 #[test]
 fn search_finds_the_window_that_mlserver_needs() {
     let one = [(1, 6.0), (2, 6.5), (4, 7.5), (8, 10.0), (16, 16.0)];
@@ -179,4 +179,49 @@ fn the_best_window_may_be_none() {
     let slos = slos(Percentile::P95, 100.0);
     let window = search_finds("linear", &alternatives, &slos, Batcher::WhenFree);
     assert!(window.is_zero());
+}
+
+/// Curves of a fixed and a proportional part, with and without a knee and
+/// contention, drawn at random (fixed seed), and objectives from tight to loose.
+#[test]
+fn search_finds_the_best_of_random_curves() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+    let mut worst = (f64::INFINITY, String::new());
+    for round in 0..CURVES {
+        let fixed = rng.random_range(0.5..8.0);
+        let item = rng.random_range(0.1..8.0);
+        let knee = rng.random_range(1.0..24.0);
+        let curve = [1, 2, 4, 8, 16, 32].map(|b| {
+            let beyond = (f64::from(b) - knee).max(0.0);
+            (
+                b,
+                fixed + item * (1.0 + 0.15 * f64::from(b)) + 0.5 * item * beyond,
+            )
+        });
+        let slower = rng.random_range(1.0..2.0);
+        let alternatives = [
+            setup(1, 2, (&curve, &[1.0]), None),
+            setup(
+                2,
+                1,
+                (&curve.map(|(b, m)| (b, 1.3 * m)), &[1.0, slower]),
+                None,
+            ),
+        ];
+        let limit = (fixed + item) * rng.random_range(3.0..25.0);
+        let slos = slos(Percentile::P95, limit);
+        let space = SearchSpace::up_to(32, &slos, Batcher::WhenFree);
+        let (most, grid) = exhaustive(&alternatives, &slos, &space);
+        let best = best_configuration(&alternatives, &slos, &space, options()).expect("a best");
+        let share = best.capacity.rate.value.get() / most;
+        assert!(
+            10 * best.simulations <= grid,
+            "{round}: {} of {grid}",
+            best.simulations
+        );
+        if share < worst.0 {
+            worst = (share, format!("curve {round}: {}", best.configuration));
+        }
+    }
+    assert!(worst.0 >= 0.97, "{worst:?}");
 }

@@ -273,12 +273,9 @@ pub(super) fn stretched(
     (before, after): (usize, usize),
     (now, end): (f64, f64),
 ) -> f64 {
-    let was = service.mean_seconds(items, before);
-    let is = service.mean_seconds(items, after);
-    if was.to_bits() == is.to_bits() {
-        end
-    } else {
-        now + (end - now) * (is / was)
+    match service.stretch(items, before, after) {
+        None => end,
+        Some(factor) => now + (end - now) * factor,
     }
 }
 

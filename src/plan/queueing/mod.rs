@@ -24,6 +24,7 @@ pub mod analytic;
 mod batcher;
 mod capacity;
 mod cluster;
+mod idle;
 mod kernel;
 mod outcome;
 mod replica;
@@ -35,13 +36,16 @@ mod streams;
 mod triton;
 
 pub use capacity::{CapacityLimit, SloCapacity, slo_capacity};
+pub use idle::IdleSlowdown;
 pub use outcome::{MeanTime, Outcome, PercentileTime, Saturation, Steady};
 pub use search::{Alternative, BestConfiguration, SearchSpace, best_configuration};
-pub use service::{IdleSlowdown, ServicePoint, ServiceRange, ServiceTimes};
+pub use service::{ServicePoint, ServiceRange, ServiceTimes};
 pub use simulator::{Replicas, SimulationOptions, Simulator};
 pub use sink::Quantity;
 pub use streams::Streams;
 
+#[cfg(test)]
+mod capacity_tests;
 #[cfg(test)]
 mod invariants;
 #[cfg(test)]

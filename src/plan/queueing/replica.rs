@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 
 /// Sees what happens in a replica; the invariant tests listen here.
 pub(super) trait Watch {
+    /// Whether anybody looks; what would be worked out only to be shown is not
+    /// worked out otherwise.
+    const WATCHES: bool = true;
     /// A request arrived (before it is known whether it is accepted).
     #[inline]
     fn arrived(&mut self, _request: usize, _now: f64) {}
@@ -33,7 +36,9 @@ pub(super) trait Watch {
 
 /// Nobody watches.
 pub(super) struct Unwatched;
-impl Watch for Unwatched {}
+impl Watch for Unwatched {
+    const WATCHES: bool = false;
+}
 
 /// One instance.
 #[derive(Debug, Clone)]
@@ -249,12 +254,12 @@ impl<'a> Replica<'a> {
     /// Makes and starts every batch that is due at this instant, and works out
     /// when the running ones end. `before` is how many were busy when the
     /// instant began, batches that ended in it included.
-    pub(super) fn decide(
+    pub(super) fn decide<W: Watch>(
         &mut self,
         now: f64,
         before: usize,
         sink: &mut impl Sink,
-        watch: &mut impl Watch,
+        watch: &mut W,
     ) {
         self.drop_expired(now, sink, watch);
         match self.rule {
@@ -277,7 +282,9 @@ impl<'a> Replica<'a> {
             }
         }
         self.next_end = self.slots.iter().fold(f64::INFINITY, |t, s| t.min(s.end));
-        watch.decided(self.slots.len() - self.busy, self.waiting(), now);
+        if W::WATCHES {
+            watch.decided(self.slots.len() - self.busy, self.waiting(), now);
+        }
     }
 
     /// How many instances are busy now.

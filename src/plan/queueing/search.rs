@@ -55,15 +55,15 @@ impl SearchSpace {
     /// windows from none to seven tenths of the tightest objective.
     #[must_use]
     pub fn up_to(largest: u32, slos: &Slos, batcher: Batcher) -> Self {
-        let mut batches: Vec<u32> = (0..32)
+        let mut sizes: Vec<u32> = (0..32)
             .map(|power| 1_u32 << power)
             .take_while(|&b| b < largest)
             .collect();
-        batches.push(largest.max(1));
+        sizes.push(largest.max(1));
         let tightest = slos.tightest();
         let shares = [0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7];
         Self {
-            batches,
+            batches: sizes,
             windows: shares.map(|share| tightest.scaled(share)).to_vec(),
             batcher,
         }

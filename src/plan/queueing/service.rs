@@ -1,5 +1,6 @@
 //! How long a batch occupies an instance.
 
+use super::idle::IdleSlowdown;
 use crate::error::{Error, Result};
 use crate::estimate::Source;
 use crate::units::{Fraction, Rate, Time};
@@ -22,60 +23,6 @@ pub struct ServicePoint {
     pub relative: Vec<f64>,
 }
 
-/// How much slower a batch runs on an instance that was idle before: a
-/// piecewise linear function of the idle gap, 1 at a gap of 0 and constant
-/// after the last point.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IdleSlowdown {
-    points: Vec<(f64, f64)>,
-}
-
-impl IdleSlowdown {
-    /// Takes idle gaps with the factor on the service time after each.
-    ///
-    /// # Errors
-    /// Refuses an empty list, gaps that do not rise, a factor that is not
-    /// positive or above 1000, and a point at gap 0 with a factor other than 1.
-    pub fn new(points: &[(Time, f64)]) -> Result<Self> {
-        let mut kept = vec![(0.0, 1.0)];
-        for &(gap, factor) in points {
-            if !(factor > 0.0 && factor <= 1000.0) {
-                return Err(Error::bad_input(format!(
-                    "the slowdown after an idle gap of {gap} is {factor}, but must be positive and at most 1000"
-                )));
-            }
-            if gap.is_zero() && (factor - 1.0).abs() < 1e-9 {
-                continue;
-            }
-            if kept.last().is_some_and(|last| gap.get() <= last.0) {
-                return Err(Error::bad_input(format!(
-                    "the idle gap {gap} does not come after the one before it"
-                ))
-                .hint("sort the gaps; the factor at a gap of 0 is 1 by definition"));
-            }
-            kept.push((gap.get(), factor));
-        }
-        if kept.len() == 1 {
-            return Err(Error::bad_input("there is no idle gap to learn from"));
-        }
-        Ok(Self { points: kept })
-    }
-
-    /// The factor after an idle gap of that many seconds.
-    #[must_use]
-    pub fn factor(&self, gap: f64) -> f64 {
-        let mut before = (0.0, 1.0);
-        for &(at, factor) in &self.points {
-            if gap < at {
-                let share = (gap - before.0) / (at - before.0);
-                return before.1 + share * (factor - before.1);
-            }
-            before = (at, factor);
-        }
-        before.1
-    }
-}
-
 /// Service times for every batch size from 1 to the largest measured, every
 /// number of busy instances, and every quantile of their spread.
 ///
@@ -85,6 +32,8 @@ impl IdleSlowdown {
 pub struct ServiceTimes {
     /// Mean seconds, by batch size and then by busy instances.
     means: Arc<[f64]>,
+    /// One over each mean: how much of a batch is done per second.
+    paces: Arc<[f64]>,
     busy: usize,
     tables: Arc<[Box<[f32]>]>,
     blends: Arc<[Blend]>,
@@ -159,6 +108,7 @@ impl ServiceTimes {
             });
         }
         Ok(Self {
+            paces: means.iter().map(|m| 1.0 / m).collect(),
             means: means.into(),
             busy,
             tables,
@@ -178,6 +128,7 @@ impl ServiceTimes {
         };
         Self {
             means: self.means.iter().map(|m| m * factor).collect(),
+            paces: self.paces.iter().map(|p| p / factor).collect(),
             ..self.clone()
         }
     }
@@ -225,11 +176,12 @@ impl ServiceTimes {
     /// size among that many instances.
     pub(super) fn contends(&self, batch: usize, instances: usize) -> bool {
         self.busy > 1
-            && self
-                .means
-                .chunks_exact(self.busy)
-                .take(batch)
-                .any(|m| m.iter().take(instances).any(|v| v != &m[0]))
+            && self.means.chunks_exact(self.busy).take(batch).any(|m| {
+                let alone = m.first().copied().unwrap_or_default();
+                m.iter()
+                    .take(instances)
+                    .any(|v| v.to_bits() != alone.to_bits())
+            })
     }
 
     /// Mean seconds; `batch` from 1, `busy` from 1. Both are within what is
@@ -238,6 +190,16 @@ impl ServiceTimes {
     pub(super) fn mean_seconds(&self, batch: usize, busy: usize) -> f64 {
         let column = busy.min(self.busy) - 1;
         self.means[(batch - 1) * self.busy + column]
+    }
+
+    /// How many times longer the rest of a batch takes when the number of busy
+    /// instances changes; none when it takes as long.
+    #[inline]
+    pub(super) fn stretch(&self, batch: usize, before: usize, after: usize) -> Option<f64> {
+        let row = (batch - 1) * self.busy;
+        let (was, is) = (before.min(self.busy) - 1, after.min(self.busy) - 1);
+        let changes = self.means[row + was].to_bits() != self.means[row + is].to_bits();
+        changes.then(|| self.means[row + is] * self.paces[row + was])
     }
 
     /// How long a batch takes: its mean for that many busy instances, times the
@@ -284,7 +246,7 @@ impl Draw<'_> {
         let warm = self.mean * f64::from(relative);
         match self.idle {
             None => warm,
-            Some(idle) => warm * idle.factor(gap),
+            Some(idle) => warm * idle.factor_after(gap),
         }
     }
 }
@@ -461,25 +423,6 @@ mod tests {
         let variance = t.iter().map(|v| (f64::from(*v) - 1.0).powi(2)).sum::<f64>() / TABLE as f64;
         assert!((mean - 1.0).abs() < 1e-6, "{mean}");
         assert!((variance - 1.0).abs() < 2.5e-3, "{variance}");
-    }
-
-    #[test]
-    fn the_slowdown_follows_its_points() {
-        let idle = IdleSlowdown::new(&[(ms(1.0), 1.4), (ms(5.0), 2.4)]).unwrap();
-        for (gap, factor) in [
-            (0.0, 1.0),
-            (0.5, 1.2),
-            (1.0, 1.4),
-            (3.0, 1.9),
-            (5.0, 2.4),
-            (100.0, 2.4),
-        ] {
-            assert!((idle.factor(gap * 1e-3) - factor).abs() < 1e-12);
-        }
-        assert!((idle.factor(f64::INFINITY) - 2.4).abs() < 1e-12);
-        assert!(IdleSlowdown::new(&[]).is_err());
-        assert!(IdleSlowdown::new(&[(ms(2.0), 1.1), (ms(1.0), 1.2)]).is_err());
-        assert!(IdleSlowdown::new(&[(ms(2.0), f64::NAN)]).is_err());
     }
 
     #[test]

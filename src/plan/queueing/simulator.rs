@@ -19,6 +19,13 @@ const WARM_UP_SHARE: usize = 20;
 /// lost, is a queue that grows.
 const SHORTFALL: f64 = 0.01;
 
+/// More instances than any machine has threads for.
+const MOST_INSTANCES: u32 = 4096;
+
+/// Slower than this, in requests per second, times of arrival lose the digits
+/// that latencies need.
+const SLOWEST: f64 = 1e-6;
+
 /// How a simulation is run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimulationOptions {
@@ -110,7 +117,7 @@ impl Simulator {
     ///
     /// # Errors
     /// Refuses a configuration that cannot be started or that the service times
-    /// do not cover, and a rate of zero.
+    /// do not cover, and a rate of (nearly) zero.
     pub fn run(
         &self,
         service: &ServiceTimes,
@@ -138,10 +145,11 @@ impl Simulator {
                 replicas.count
             )));
         }
-        let Some(interval) = rate.interval() else {
-            return Err(Error::bad_input(
-                "the offered load is 0 requests per second",
-            ));
+        let Some(interval) = rate.interval().filter(|_| rate.get() >= SLOWEST) else {
+            return Err(Error::bad_input(format!(
+                "the offered load of {} requests per second is too small to simulate",
+                rate.get()
+            )));
         };
         let most = sustainable(service, configuration).scaled(f64::from(replicas.count));
         if rate >= most {
@@ -331,6 +339,12 @@ pub(super) fn check(service: &ServiceTimes, configuration: &ServingConfiguration
             service.max_batch()
         ))
         .hint("calibrate larger batches or lower the maximum batch size"));
+    }
+    if configuration.instances > MOST_INSTANCES {
+        return Err(Error::bad_input(format!(
+            "{} instances are asked for, but at most {MOST_INSTANCES} are simulated",
+            configuration.instances
+        )));
     }
     match service.max_busy() {
         Some(most) if configuration.instances > most => Err(Error::bad_input(format!(

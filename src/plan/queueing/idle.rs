@@ -1,0 +1,115 @@
+//! What waiting does to an instance.
+
+use crate::error::{Error, Result};
+use crate::units::Time;
+
+/// How much slower a batch runs on an instance that was idle before: a
+/// piecewise linear function of the idle gap, 1 at a gap of 0 and constant
+/// after the last point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdleSlowdown {
+    pieces: Vec<Piece>,
+    /// The factor after the last point.
+    last: f64,
+}
+
+/// A stretch of the function up to a gap, with its value and slope at the start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Piece {
+    from: f64,
+    to: f64,
+    factor: f64,
+    slope: f64,
+}
+
+impl IdleSlowdown {
+    /// Takes idle gaps with the factor on the service time after each.
+    ///
+    /// # Errors
+    /// Refuses an empty list, gaps that do not rise, a factor that is not
+    /// positive or above 1000, and a point at gap 0 with a factor other than 1.
+    pub fn new(points: &[(Time, f64)]) -> Result<Self> {
+        let mut kept = vec![(0.0, 1.0)];
+        for &(gap, factor) in points {
+            if !(factor > 0.0 && factor <= 1000.0) {
+                return Err(Error::bad_input(format!(
+                    "the slowdown after an idle gap of {gap} is {factor}, but must be positive and at most 1000"
+                )));
+            }
+            if gap.is_zero() && (factor - 1.0).abs() < 1e-9 {
+                continue;
+            }
+            if kept.last().is_some_and(|last| gap.get() <= last.0) {
+                return Err(Error::bad_input(format!(
+                    "the idle gap {gap} does not come after the one before it"
+                ))
+                .hint("sort the gaps; the factor at a gap of 0 is 1 by definition"));
+            }
+            kept.push((gap.get(), factor));
+        }
+        if kept.len() == 1 {
+            return Err(Error::bad_input("there is no idle gap to learn from"));
+        }
+        let pieces = kept.windows(2).filter_map(|pair| match pair {
+            [a, b] => Some(Piece {
+                from: a.0,
+                to: b.0,
+                factor: a.1,
+                slope: (b.1 - a.1) / (b.0 - a.0),
+            }),
+            _ => None,
+        });
+        Ok(Self {
+            pieces: pieces.collect(),
+            last: kept.last().map_or(1.0, |last| last.1),
+        })
+    }
+
+    /// The factor after an idle gap.
+    #[must_use]
+    pub fn factor(&self, gap: Time) -> f64 {
+        self.factor_after(gap.get())
+    }
+
+    /// The factor after an idle gap of that many seconds, which may be infinite.
+    #[inline]
+    pub(super) fn factor_after(&self, gap: f64) -> f64 {
+        if gap <= 0.0 {
+            return 1.0;
+        }
+        for piece in &self.pieces {
+            if gap < piece.to {
+                return piece.factor + (gap - piece.from) * piece.slope;
+            }
+        }
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(value: f64) -> Time {
+        Time::from_millis(value)
+    }
+
+    #[test]
+    fn the_slowdown_follows_its_points() {
+        let idle = IdleSlowdown::new(&[(ms(1.0), 1.4), (ms(5.0), 2.4)]).unwrap();
+        for (gap, factor) in [
+            (0.0, 1.0),
+            (0.5, 1.2),
+            (1.0, 1.4),
+            (3.0, 1.9),
+            (5.0, 2.4),
+            (100.0, 2.4),
+        ] {
+            assert!((idle.factor(ms(gap)) - factor).abs() < 1e-12);
+        }
+        assert!((idle.factor_after(f64::INFINITY) - 2.4).abs() < 1e-12);
+        assert!(IdleSlowdown::new(&[]).is_err());
+        assert!(IdleSlowdown::new(&[(ms(2.0), 1.1), (ms(1.0), 1.2)]).is_err());
+        assert!(IdleSlowdown::new(&[(ms(2.0), f64::NAN)]).is_err());
+    }
+}
