@@ -1,6 +1,8 @@
 //! The house stays in order: a module uses only those above it, and a foreign
 //! crate is used only behind its fence.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

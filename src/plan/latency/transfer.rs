@@ -36,7 +36,7 @@ const PER_UNMEASURED_DOUBLING: f64 = 0.12;
 /// How far a GPU estimate from FLOPs and bytes may be off, as a factor both ways.
 ///
 /// Models never measured on a device are off by 67–124 % at the 95th percentile
-/// over published tables (timm, NVIDIA, MLPerf).
+/// over published tables (timm, NVIDIA, `MLPerf`).
 const GPU_FACTOR: f64 = 2.2;
 
 /// Share of the vector (non-tensor) single-precision peak reached by large
@@ -55,11 +55,11 @@ const BANDWIDTH_EFFICIENCY: f64 = 0.75;
 const LAUNCH_MICROS: f64 = 6.0;
 
 /// Share of a graph's operators that are left as kernels after fusion: 0.2 for
-/// an exported encoder (BERT-base: 1,230 nodes become 150), 0.45 for
+/// an exported encoder (`BERT-base`: 1,230 nodes become 150), 0.45 for
 /// convolutional networks.
 const KERNELS_PER_OPERATOR: f64 = 0.35;
 
-/// Copies between host and device: PCIe 3.0 × 16 as pageable memory reaches it,
+/// Copies between host and device: `PCIe` 3.0 × 16 as pageable memory reaches it,
 /// and what a synchronous round trip costs.
 const PCIE_GB_PER_S: f64 = 6.0;
 const COPY_MICROS: f64 = 30.0;
