@@ -172,6 +172,10 @@ pub struct PlanArgs {
     /// Recommend only what holds at the pessimistic end of its interval.
     #[arg(long)]
     pub strict: bool,
+    /// Plan from this saved calibration instead of measuring; may be repeated
+    /// (one per device).
+    #[arg(long = "calibration", value_name = "FILE", conflicts_with_all = ["here", "recalibrate"])]
+    pub calibrations: Vec<PathBuf>,
     /// Measure again even where a saved calibration fits.
     #[arg(long)]
     pub recalibrate: bool,

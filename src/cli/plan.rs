@@ -17,7 +17,7 @@ use crate::{
     },
     profile::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
-        microarchitecture::microarchitecture, toml_text::TomlText,
+        microarchitecture::microarchitecture, store, toml_text::TomlText,
     },
     render::{PlanContext, plan_report},
     units::UsdPerHour,
@@ -44,7 +44,6 @@ struct PlanReport<'p> {
 
 pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let question = question(args)?;
-    let named = named(&args.model)?;
     let folders = Folders::resolve(global)?;
     // Bad price tables are bad input: found before minutes of measuring.
     let own_hardware = OwnFiles::read(folders.config.as_deref(), "hardware")?;
@@ -73,14 +72,13 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         .collect();
     offers.retain(|offer| !doubtful.contains(offer));
 
-    let mut bench = Bench::new(global, &folders, if args.here { args.only } else { None })?;
-    bench.always_measure = args.recalibrate;
-    let calibrations = bench.calibrations(&named, &args.model, &args.measure)?;
-    let here_name = machine_name(&bench.machine);
+    let measured = measured(global, args, &folders)?;
+    let calibrations = &measured.calibrations;
+    let here_name = machine_name(&measured.machine);
     let evidence = Evidence {
-        calibrations: &calibrations,
+        calibrations,
         hardware: &hardware,
-        here: nearest_spec(&hardware, &bench.machine),
+        here: nearest_spec(&hardware, &measured.machine),
         here_name: &here_name,
     };
     let candidates = if args.here {
@@ -107,7 +105,7 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let command = command_line();
     let context = PlanContext {
         measured_on: here_name.clone(),
-        measured_with: measured_with(&calibrations),
+        measured_with: measured_with(calibrations),
         prices: (!args.here).then(|| format!("price book {}", book.hash())),
         command: command.clone(),
     };
@@ -123,6 +121,48 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         Outcome::Found
     } else {
         Outcome::NothingFits
+    })
+}
+
+/// The calibrations to plan from and the machine that they were made on.
+struct Measured {
+    calibrations: Vec<Calibration>,
+    machine: Machine,
+}
+
+/// Calibrations from the files named, else saved ones of this machine, else new ones.
+fn measured(global: &Global, args: &PlanArgs, folders: &Folders) -> Result<Measured> {
+    if args.calibrations.is_empty() {
+        let named = named(&args.model)?;
+        let mut bench = Bench::new(global, folders, if args.here { args.only } else { None })?;
+        bench.always_measure = args.recalibrate;
+        let calibrations = bench.calibrations(&named, &args.model, &args.measure)?;
+        return Ok(Measured {
+            calibrations,
+            machine: bench.machine,
+        });
+    }
+    let calibrations = args
+        .calibrations
+        .iter()
+        .map(|path| store::load(path))
+        .collect::<Result<Vec<_>>>()?;
+    let first = calibrations
+        .first()
+        .ok_or_else(|| Error::bad_input("no calibration was given"))?;
+    for other in &calibrations {
+        if other.model.hash != first.model.hash {
+            return Err(Error::bad_input(format!(
+                "--calibration: one file is of {}, another of {}",
+                first.model.name, other.model.name
+            ))
+            .hint("give calibrations of one model, one per device"));
+        }
+    }
+    let machine = first.machine.clone();
+    Ok(Measured {
+        calibrations,
+        machine,
     })
 }
 

@@ -31,7 +31,6 @@ pub fn plan_report(plan: &Plan, context: &PlanContext) -> Report {
         ">load",
         ">latency",
         ">cost",
-        ">memory",
         "verdict",
     ]);
     for (i, option) in plan.options.iter().enumerate() {
@@ -123,7 +122,7 @@ fn assumptions(plan: &Plan, context: &PlanContext) -> Vec<(String, String)> {
     facts
 }
 
-fn cells(option: &ServingOption, recommended: bool) -> [String; 7] {
+fn cells(option: &ServingOption, recommended: bool) -> [String; 6] {
     let machine = &option.machine;
     let mark = if recommended { "→ " } else { "" };
     let name = if machine.provider == "here" {
@@ -151,7 +150,6 @@ fn cells(option: &ServingOption, recommended: bool) -> [String; 7] {
         format!("{}\n{} busy", option.offered_load, option.utilisation),
         latency(option),
         cost,
-        memory(option),
         format!("{}\n{}", option.verdict, option.source.label()),
     ]
 }
@@ -172,7 +170,11 @@ fn setup(option: &ServingOption) -> String {
         ),
         Kind::Gpu => format!("{device}, {} × 1 instance", layout.instances),
     };
-    format!("{threads}\nbatch ≤ {}, {window}", setup.max_batch)
+    format!(
+        "{threads}\nbatch ≤ {}, {window}\n{}",
+        setup.max_batch,
+        memory(option)
+    )
 }
 
 fn latency(option: &ServingOption) -> String {
@@ -213,8 +215,8 @@ fn memory(option: &ServingOption) -> String {
     let word = match memory.fit {
         Fit::Fits => "fits",
         Fit::Tight => "tight",
-        Fit::DoesNotFit => "too much",
-        Fit::Unknown => return format!("{}", memory.needed),
+        Fit::DoesNotFit => "does not fit",
+        Fit::Unknown => "of unknown",
     };
-    format!("{}\n{word}", memory.needed)
+    format!("{}, {word}", memory.needed)
 }

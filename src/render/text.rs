@@ -88,12 +88,7 @@ fn table_text(table: &Table, width: u16) -> String {
         }
         drawn.add_row(row);
     }
-    // The first column may be wrapped; figures are not, where there is room for that.
-    let figures: usize = (1..table.columns.len()).map(|i| widest(table, i) + 2).sum();
-    if figures + usize::from(LEAST_FIRST) <= usize::from(width) {
-        let constraints =
-            std::iter::once(ColumnConstraint::LowerBoundary(Width::Fixed(LEAST_FIRST)))
-                .chain((1..table.columns.len()).map(|_| ColumnConstraint::ContentWidth));
+    if let Some(constraints) = constraints(table, width) {
         drawn.set_constraints(constraints);
     }
     for (i, column) in table.columns.iter().enumerate() {
@@ -129,15 +124,51 @@ fn table_text(table: &Table, width: u16) -> String {
     out
 }
 
-/// A first column narrower than this is not worth keeping the others whole.
-const LEAST_FIRST: u16 = 18;
+/// Figures and the last column are kept whole and text is wrapped between words,
+/// where the terminal is wide enough for that.
+fn constraints(table: &Table, width: u16) -> Option<Vec<ColumnConstraint>> {
+    let last = table.columns.len().saturating_sub(1);
+    let kept = |i: usize| {
+        i == last
+            || table
+                .columns
+                .get(i)
+                .is_some_and(|c| c.align == Align::Right)
+    };
+    let mut left = usize::from(width);
+    for i in 0..table.columns.len() {
+        let needed = if kept(i) {
+            widest(table, i, &['\n'])
+        } else {
+            NARROWEST_TEXT
+        };
+        left = left.checked_sub(needed + 2)?;
+    }
+    let mut constraints = Vec::new();
+    for i in 0..table.columns.len() {
+        if kept(i) {
+            constraints.push(ColumnConstraint::ContentWidth);
+            continue;
+        }
+        let more = widest(table, i, &['\n', ' '])
+            .saturating_sub(NARROWEST_TEXT)
+            .min(left);
+        left -= more;
+        let boundary = u16::try_from(NARROWEST_TEXT + more + 2).unwrap_or(u16::MAX);
+        constraints.push(ColumnConstraint::LowerBoundary(Width::Fixed(boundary)));
+    }
+    Some(constraints)
+}
 
-/// The widest line in a column.
-fn widest(table: &Table, column: usize) -> usize {
+/// A column of text narrower than this is hard to read.
+const NARROWEST_TEXT: usize = 10;
+
+/// The widest piece of a column when its cells are broken at these characters.
+fn widest(table: &Table, column: usize, breaks: &[char]) -> usize {
     let cells = table.rows.iter().filter_map(|row| row.get(column));
     cells
         .chain(table.columns.get(column).map(|column| &column.name))
-        .flat_map(|cell| cell.split('\n'))
+        .flat_map(|cell| cell.split(|c| breaks.contains(&c)))
         .map(|line| line.chars().count())
         .max()
         .unwrap_or(0)

@@ -3,7 +3,7 @@
 
 use super::{
     machine::{Candidate, Kind},
-    option::{Predicted, ServingOption, Verdict},
+    option::{Predicted, ServingOption, Setup, Verdict},
     question::Question,
     sizing::{Sized, Sizer, at_load},
 };
@@ -40,7 +40,7 @@ pub struct Chosen<'c> {
 }
 
 /// The cheapest candidates of a kind that hold the objectives at one end of the
-/// intervals, cheapest first, at most `most`.
+/// intervals, cheapest first: at most `most`, and cheaper than `below` if that is given.
 ///
 /// Full batches without pause bound from below what a candidate costs; those are
 /// visited in that order until the next bound is above the last place.
@@ -52,7 +52,7 @@ pub fn cheapest<'c>(
     sizer: &Sizer<'_>,
     question: &Question,
     (kind, end): (Kind, End),
-    most: usize,
+    (most, below): (usize, Option<UsdPerHour>),
 ) -> Result<Vec<Chosen<'c>>> {
     let mut queue: Vec<(f64, usize, &Candidate)> = candidates
         .iter()
@@ -73,7 +73,8 @@ pub fn cheapest<'c>(
     for group in queue.chunks(AT_ONCE) {
         let last = chosen.get(most.saturating_sub(1)).and_then(|c| c.cost);
         let next = group.first().map_or(0.0, |(bound, _, _)| *bound);
-        if last.is_some_and(|last| last.get() <= next) {
+        let too_dear = |limit: UsdPerHour| limit.get() <= next;
+        if last.is_some_and(too_dear) || below.is_some_and(too_dear) {
             break;
         }
         let sized: Vec<Option<Chosen<'c>>> = group
@@ -84,6 +85,7 @@ pub fn cheapest<'c>(
         // Stable: of equal costs the one earlier in the list stays first.
         chosen.sort_by_key(|one| one.cost);
     }
+    chosen.retain(|one| below.is_none_or(|below| one.cost.is_some_and(|cost| cost < below)));
     chosen.truncate(most);
     Ok(chosen)
 }
@@ -130,8 +132,11 @@ fn cost_of(candidate: &Candidate, replicas: u64) -> Option<UsdPerHour> {
         .map(|price| price.scaled(replicas as f64))
 }
 
-/// A chosen candidate as an option with latencies at the load and a verdict;
-/// replicas are added until the verdict is as good as `wanted`, at most three.
+/// A chosen candidate as an option with latencies at the load and a verdict.
+///
+/// Replicas are added until the verdict is as good as `wanted`, at most three;
+/// then the smallest batch without a window that is as good is taken, since what
+/// carries most is more than the load needs.
 ///
 /// # Errors
 /// The setup cannot be simulated.
@@ -149,16 +154,43 @@ pub fn option(
     } else {
         MOST_ADDED
     };
+    let most = chosen.sized.setup;
     let mut best = None;
     for replicas in chosen.replicas..=chosen.replicas + added {
-        let option = with_replicas(chosen, curve, sizer, (question, replicas))?;
+        let option = with_setup(chosen, (curve, most), sizer, (question, replicas))?;
         let good = option.verdict <= wanted;
         best = Some(option);
         if good {
             break;
         }
     }
-    Ok(best.map(|option| within_budget(short_of_load(option, chosen, question), question)))
+    let Some(mut best) = best else {
+        return Ok(None);
+    };
+    for max_batch in batch_sizes_below(most.max_batch, most.batch_window) {
+        let smaller = Setup {
+            max_batch,
+            batch_window: Time::ZERO,
+            ..most
+        };
+        let option = with_setup(chosen, (curve, smaller), sizer, (question, best.replicas))?;
+        if option.verdict <= best.verdict {
+            best = option;
+            break;
+        }
+    }
+    Ok(Some(within_budget(
+        short_of_load(best, chosen, question),
+        question,
+    )))
+}
+
+/// 1, 2, 4, … below the largest batch, and that itself where it has a window to lose.
+fn batch_sizes_below(largest: u32, window: Time) -> Vec<u32> {
+    std::iter::successors(Some(1_u32), |b| b.checked_mul(2))
+        .take_while(|b| *b < largest)
+        .chain((!window.is_zero()).then_some(largest))
+        .collect()
 }
 
 /// One machine that cannot be multiplied says how far it goes.
@@ -177,13 +209,12 @@ fn short_of_load(
     option
 }
 
-fn with_replicas(
+fn with_setup(
     chosen: &Chosen<'_>,
-    curve: &LatencyCurve,
+    (curve, setup): (&LatencyCurve, Setup),
     sizer: &Sizer<'_>,
     (question, replicas): (&Question, u64),
 ) -> Result<ServingOption> {
-    let setup = chosen.sized.setup;
     let load = at_load(curve, &setup, question, replicas)?;
     let cost = cost_of(chosen.candidate, replicas);
     let verdict = judge(&load.predicted);
@@ -209,7 +240,7 @@ fn with_replicas(
 
 /// The capacity that sized the option, with ends in proportion to those of the
 /// service time at its largest batch.
-fn capacity(value: Rate, curve: &LatencyCurve, setup: &super::option::Setup) -> Estimate<Rate> {
+fn capacity(value: Rate, curve: &LatencyCurve, setup: &Setup) -> Estimate<Rate> {
     let point = curve.point(setup.max_batch).or(curve.points.first());
     let (slow, fast, level) = point.map_or((1.0, 1.0, Fraction::saturating(0.9)), |point| {
         let middle = at(&point.busy, End::Middle);
@@ -326,7 +357,7 @@ pub fn nearest_miss<'c>(
         candidate,
         sized: Sized {
             curve: index,
-            setup: super::option::Setup {
+            setup: Setup {
                 layout: curve.layout,
                 max_batch: 1,
                 batch_window: Time::ZERO,

@@ -102,20 +102,24 @@ fn of_kind(
     kind: Kind,
 ) -> Result<Vec<ServingOption>> {
     let list = &candidates.list;
+    let both = [Kind::Cpu, Kind::Gpu]
+        .iter()
+        .all(|kind| list.iter().any(|candidate| candidate.machine.kind == *kind));
+    let most = if both {
+        question.top.div_ceil(2)
+    } else {
+        question.top
+    };
     let certain = cheapest(
         list,
         sizer,
         question,
         (kind, End::Pessimistic),
-        question.top,
+        (most, None),
     )?;
-    let likely = cheapest(list, sizer, question, (kind, End::Middle), question.top)?;
-    let first = certain.first().and_then(|c| c.cost);
     // An unproven option is worth a look only if it is cheaper than a certain one.
-    let likely: Vec<Chosen<'_>> = likely
-        .into_iter()
-        .filter(|c| first.is_none_or(|first| c.cost.is_some_and(|cost| cost < first)))
-        .collect();
+    let first = certain.first().and_then(|c| c.cost);
+    let likely = cheapest(list, sizer, question, (kind, End::Middle), (most, first))?;
     let wanted: Vec<(Chosen<'_>, Verdict)> = certain
         .into_iter()
         .map(|c| (c, Verdict::Meets))
