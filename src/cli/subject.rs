@@ -44,7 +44,8 @@ pub(super) struct Subject {
 /// `.onnx`, or of an existing file, is a file.
 ///
 /// # Errors
-/// Neither a file nor a reference model; the message offers the nearest names.
+/// Neither a file nor a reference model (the message offers the nearest names),
+/// or a file that is no model.
 pub(super) fn named(args: &ModelArgs) -> Result<Named> {
     let path = Path::new(&args.model);
     let looks_like_a_path = args.model.contains(['/', '\\'])
@@ -57,6 +58,8 @@ pub(super) fn named(args: &ModelArgs) -> Result<Named> {
         return Ok(Named::Reference(Box::new(model.clone().with_dims(&dims)?)));
     }
     if looks_like_a_path || path.is_file() {
+        // A file that is no model is found before a runtime is looked for.
+        model::read(path)?;
         return Ok(Named::File(path.to_owned()));
     }
     let names: Vec<&str> = catalogue.iter().map(|model| model.name.as_str()).collect();

@@ -138,8 +138,12 @@ pub fn save(calibration: &Calibration, path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(|error| cannot(&error))?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".saving-")
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".saving-");
+    // A temporary file is for its owner alone; a calibration may be shared.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder
         .tempfile_in(folder)
         .map_err(|error| cannot(&error))?;
     let text = serde_json::to_string(calibration).map_err(|error| cannot(&error))?;

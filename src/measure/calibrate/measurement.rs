@@ -45,7 +45,7 @@ const VISIT: f64 = 0.040;
 
 /// Service times kept per row: enough for a p99 of the shape, few enough that a
 /// saved calibration stays readable.
-const SAMPLES_KEPT: usize = 512;
+const SAMPLES_KEPT: usize = 256;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -527,12 +527,10 @@ fn out_of_step() -> Error {
 
 /// Every n-th value, so that at most `keep` are left and the order is kept.
 fn thinned(samples: &[Time], keep: usize) -> Vec<Time> {
-    if samples.len() <= keep {
-        return samples.to_vec();
-    }
-    let step = samples.len() as f64 / keep as f64;
-    (0..keep)
-        .filter_map(|i| samples.get((i as f64 * step) as usize).copied())
+    let step = (samples.len() as f64 / keep as f64).max(1.0);
+    (0..keep.min(samples.len()))
+        .filter_map(|i| samples.get((i as f64 * step) as usize))
+        .map(|sample| sample.to_nanos())
         .collect()
 }
 

@@ -5,7 +5,7 @@ use super::{
     machine::{Candidate, Kind},
     option::{Predicted, ServingOption, Setup, Verdict},
     question::Question,
-    sizing::{Sized, Sizer, at_load},
+    sizing::{REQUESTS_SHOWN, REQUESTS_SIZING, Sized, Sizer, at_load},
 };
 use crate::{
     error::Result,
@@ -134,9 +134,9 @@ fn cost_of(candidate: &Candidate, replicas: u64) -> Option<UsdPerHour> {
 
 /// A chosen candidate as an option with latencies at the load and a verdict.
 ///
-/// Replicas are added until the verdict is as good as `wanted`, at most three;
-/// then the smallest batch without a window that is as good is taken, since what
-/// carries most is more than the load needs.
+/// The smallest batch without a window whose verdict is as good as `wanted` is
+/// taken: what carries most is more than the load needs. Where not even the setup
+/// that carries most is as good, replicas are added, at most three.
 ///
 /// # Errors
 /// The setup cannot be simulated.
@@ -155,29 +155,34 @@ pub fn option(
         MOST_ADDED
     };
     let most = chosen.sized.setup;
-    let mut best = None;
-    for replicas in chosen.replicas..=chosen.replicas + added {
-        let option = with_setup(chosen, (curve, most), sizer, (question, replicas))?;
-        let good = option.verdict <= wanted;
-        best = Some(option);
-        if good {
-            break;
-        }
-    }
-    let Some(mut best) = best else {
-        return Ok(None);
+    let run = |setup, replicas, requests| {
+        with_setup(
+            chosen,
+            (curve, setup),
+            sizer,
+            (question, replicas, requests),
+        )
     };
+    let mut replicas = chosen.replicas;
+    let mut setup = most;
     for max_batch in batch_sizes_below(most.max_batch, most.batch_window) {
         let smaller = Setup {
             max_batch,
             batch_window: Time::ZERO,
             ..most
         };
-        let option = with_setup(chosen, (curve, smaller), sizer, (question, best.replicas))?;
-        if option.verdict <= best.verdict {
-            best = option;
+        if run(smaller, replicas, REQUESTS_SIZING)?.verdict <= wanted {
+            setup = smaller;
             break;
         }
+    }
+    let mut best = run(setup, replicas, REQUESTS_SHOWN)?;
+    if best.verdict > wanted && setup != most {
+        best = run(most, replicas, REQUESTS_SHOWN)?;
+    }
+    while best.verdict > wanted && replicas < chosen.replicas + added {
+        replicas += 1;
+        best = run(most, replicas, REQUESTS_SHOWN)?;
     }
     Ok(Some(within_budget(
         short_of_load(best, chosen, question),
@@ -213,9 +218,9 @@ fn with_setup(
     chosen: &Chosen<'_>,
     (curve, setup): (&LatencyCurve, Setup),
     sizer: &Sizer<'_>,
-    (question, replicas): (&Question, u64),
+    (question, replicas, requests): (&Question, u64, u32),
 ) -> Result<ServingOption> {
-    let load = at_load(curve, &setup, question, replicas)?;
+    let load = at_load(curve, &setup, question, (replicas, requests))?;
     let cost = cost_of(chosen.candidate, replicas);
     let verdict = judge(&load.predicted);
     Ok(ServingOption {

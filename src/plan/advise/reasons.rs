@@ -82,13 +82,10 @@ fn why_it_won(winner: &ServingOption, options: &[ServingOption]) -> Vec<String> 
 }
 
 fn why_nobody_won(options: &[ServingOption], question: &Question) -> Vec<String> {
-    let nearest = options.iter().map(|option| {
-        format!(
-            "the nearest {} option, {}: {}",
-            option.machine.kind.name(),
-            name(option),
-            option.why
-        )
+    let nearest = [Kind::Cpu, Kind::Gpu].into_iter().filter_map(|kind| {
+        let option = options.iter().find(|option| option.machine.kind == kind)?;
+        let (kind, name, why) = (kind.name(), name(option), &option.why);
+        Some(format!("the nearest {kind} option, {name}: {why}"))
     });
     std::iter::once(match question.budget {
         Some(budget) => format!(
@@ -97,7 +94,7 @@ fn why_nobody_won(options: &[ServingOption], question: &Question) -> Vec<String>
         ),
         None => format!("nothing holds {} at {}", question.slos, question.rate),
     })
-    .chain(nearest.take(2))
+    .chain(nearest)
     .collect()
 }
 

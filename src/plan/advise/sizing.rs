@@ -26,14 +26,27 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Requests of the runs that size a replica. What comes out is checked by longer
+/// runs before it is shown.
+pub const REQUESTS_SIZING: u32 = 10_000;
+
 /// Requests of the run that a printed percentile rests on: its own noise is then
 /// below the noise of any calibration (0.7 % of a p95 at half load).
-const REQUESTS_SHOWN: u32 = 100_000;
+pub const REQUESTS_SHOWN: u32 = 100_000;
 
 /// The share of the waiting time of M/M/c that the bound counts. Constant service
 /// times halve the wait (Cosmetatos 1975, exactly so for the mean of M/D/1); a
 /// fifth less again keeps the bound on the safe side of every simulated case.
 const KIND: f64 = 0.4;
+
+/// Below this slowdown by the other instances contention is not simulated.
+const HARDLY_DISTURBED: f64 = 1.06;
+
+/// A larger batch must make an item cheaper by this share to be tried.
+const WORTH_BATCHING: f64 = 0.03;
+
+/// The largest batch must make an item cheaper by this share for windows to be tried.
+const WORTH_WAITING: f64 = 0.15;
 
 /// Halvings of the bound: to a hundredth of the throughput.
 const BOUND_STEPS: u32 = 7;
@@ -178,24 +191,30 @@ impl<'s> Sizer<'s> {
     /// The setup that carries most at one end of the intervals; none when no
     /// setup holds the objectives.
     ///
+    /// Layouts are searched in the order of their bounds until the next bound is
+    /// below what was found.
+    ///
     /// # Errors
     /// A curve is unusable.
     pub fn size(&self, candidate: &Candidate, end: End) -> Result<Option<Sized>> {
-        let usable: Vec<(usize, &LatencyCurve, u32)> = candidate
+        let mut usable: Vec<Layout<'_>> = candidate
             .curves
             .iter()
             .enumerate()
-            .filter(|(_, curve)| !self.curve_bound(candidate, curve, end).is_zero())
-            .filter_map(|(i, curve)| Some((i, curve, self.room.largest_batch(candidate, curve)?)))
+            .filter_map(|(index, curve)| {
+                let bound = self.curve_bound(candidate, curve, end);
+                let largest = self.room.largest_batch(candidate, curve)?;
+                (!bound.is_zero()).then_some(Layout {
+                    index,
+                    curve,
+                    largest,
+                    bound,
+                })
+            })
             .collect();
-        let key = format!(
-            "{} {end:?} {:?}",
-            candidate.speed_key,
-            usable
-                .iter()
-                .map(|(i, _, batch)| (*i, *batch))
-                .collect::<Vec<_>>()
-        );
+        usable.sort_by_key(|layout| (std::cmp::Reverse(layout.bound), layout.index));
+        let limits: Vec<_> = usable.iter().map(|l| (l.index, l.largest)).collect();
+        let key = format!("{} {end:?} {limits:?}", candidate.speed_key);
         let known = self
             .known
             .lock()
@@ -205,7 +224,22 @@ impl<'s> Sizer<'s> {
         if let Some(known) = known {
             return Ok(known);
         }
-        let found = self.search(&usable, end)?;
+        let mut found: Option<Sized> = None;
+        for layout in &usable {
+            if found
+                .as_ref()
+                .is_some_and(|best| best.capacity >= layout.bound)
+            {
+                break;
+            }
+            if let Some(sized) = self.search(layout, end)?
+                && found
+                    .as_ref()
+                    .is_none_or(|best| sized.capacity > best.capacity)
+            {
+                found = Some(sized);
+            }
+        }
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -213,44 +247,82 @@ impl<'s> Sizer<'s> {
         Ok(found)
     }
 
-    fn search(&self, usable: &[(usize, &LatencyCurve, u32)], end: End) -> Result<Option<Sized>> {
-        if usable.is_empty() {
-            return Ok(None);
-        }
-        let alternatives = usable
-            .iter()
-            .map(|(_, curve, largest)| {
-                Ok(Alternative {
-                    instances: curve.layout.instances,
-                    intra_op_threads: curve.layout.intra_op_threads,
-                    service: ServiceRange::exact(
-                        service_times(curve, end, *largest)?,
-                        curve.source.clone(),
-                    ),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let largest = usable.iter().map(|(_, _, batch)| *batch).max().unwrap_or(1);
-        let space = SearchSpace::up_to(largest, &self.question.slos, Batcher::WhenFree);
+    fn search(&self, layout: &Layout<'_>, end: End) -> Result<Option<Sized>> {
+        let curve = layout.curve;
+        let alternative = Alternative {
+            instances: curve.layout.instances,
+            intra_op_threads: curve.layout.intra_op_threads,
+            service: ServiceRange::exact(
+                service_times(curve, end, layout.largest)?,
+                curve.source.clone(),
+            ),
+        };
+        let space = layout.space(self.question, end);
         let best = best_configuration(
-            &alternatives,
+            &[alternative],
             &self.question.slos,
             &space,
-            SimulationOptions::coarse(),
+            SimulationOptions {
+                requests: REQUESTS_SIZING,
+                ..SimulationOptions::default()
+            },
         )?;
         let capacity = best.capacity.rate.value;
-        Ok(usable
-            .get(best.alternative)
-            .filter(|_| !capacity.is_zero())
-            .map(|(index, curve, _)| Sized {
-                curve: *index,
-                setup: Setup {
-                    layout: curve.layout,
-                    max_batch: best.configuration.effective_max_batch(),
-                    batch_window: best.configuration.batch_window,
-                },
-                capacity,
-            }))
+        Ok((!capacity.is_zero()).then_some(Sized {
+            curve: layout.index,
+            setup: Setup {
+                layout: curve.layout,
+                max_batch: best.configuration.effective_max_batch(),
+                batch_window: best.configuration.batch_window,
+            },
+            capacity,
+        }))
+    }
+}
+
+/// A layout that may carry something.
+#[derive(Debug)]
+struct Layout<'l> {
+    index: usize,
+    curve: &'l LatencyCurve,
+    /// The largest batch that fits into memory.
+    largest: u32,
+    bound: Rate,
+}
+
+impl Layout<'_> {
+    /// The batch sizes and windows worth simulating: a batch that does not make
+    /// items clearly cheaper than every smaller one cannot raise what is carried,
+    /// and waiting to fill batches cannot either where they are hardly cheaper.
+    fn space(&self, question: &Question, end: End) -> SearchSpace {
+        let mut space = SearchSpace::up_to(self.largest, &question.slos, Batcher::WhenFree);
+        let per_item = |batch: u32| {
+            let point = self.curve.point(batch)?;
+            Some(at(&point.busy, end).get() / f64::from(batch))
+        };
+        let Some(single) = per_item(1) else {
+            return space;
+        };
+        let mut cheapest = single;
+        let mut batches = vec![1];
+        for point in self
+            .curve
+            .points
+            .iter()
+            .filter(|p| (2..=self.largest).contains(&p.batch_size))
+        {
+            if let Some(each) = per_item(point.batch_size)
+                && each < cheapest * (1.0 - WORTH_BATCHING)
+            {
+                cheapest = each;
+                batches.push(point.batch_size);
+            }
+        }
+        if cheapest > single * (1.0 - WORTH_WAITING) {
+            space.windows = vec![Time::ZERO];
+        }
+        space.batches = batches;
+        space
     }
 }
 
@@ -270,6 +342,13 @@ fn quantile(relative: &Arc<[f64]>, percentile: Percentile) -> f64 {
 /// A point is unusable (zero time, no samples).
 pub fn service_times(curve: &LatencyCurve, end: End, largest: u32) -> Result<ServiceTimes> {
     let instances = curve.layout.instances.max(1);
+    // Hardly disturbed instances are simulated as if always disturbed: the error
+    // is small and on the safe side, and the simulation several times as fast.
+    let undisturbed = curve
+        .points
+        .iter()
+        .all(|point| point.busy.value.ratio(point.alone) < HARDLY_DISTURBED);
+    let steps = if undisturbed { 1 } else { instances };
     let points = curve
         .points
         .iter()
@@ -278,10 +357,13 @@ pub fn service_times(curve: &LatencyCurve, end: End, largest: u32) -> Result<Ser
             let factor = at(&point.busy, end).ratio(point.busy.value);
             // Between one busy instance and all of them the slowdown grows in
             // proportion.
-            let mean_by_busy = (0..instances)
+            let mean_by_busy = (0..steps)
                 .map(|busy| {
-                    let share = f64::from(busy) / f64::from((instances - 1).max(1));
-                    let share = if instances == 1 { 1.0 } else { share };
+                    let share = if steps == 1 {
+                        1.0
+                    } else {
+                        f64::from(busy) / f64::from(steps - 1)
+                    };
                     let mean =
                         point.alone.get() + (point.busy.value.get() - point.alone.get()) * share;
                     Time::saturating(mean * factor)
@@ -308,7 +390,7 @@ pub struct AtLoad {
     pub mean_batch: f64,
 }
 
-/// Simulates a setup under the whole load, at the estimate and at both ends of
+/// Simulates a setup under the whole load in runs of that many requests, at the estimate and at both ends of
 /// the service times' interval.
 ///
 /// # Errors
@@ -317,7 +399,7 @@ pub fn at_load(
     curve: &LatencyCurve,
     setup: &Setup,
     question: &Question,
-    replicas: u64,
+    (replicas, requests): (u64, u32),
 ) -> Result<AtLoad> {
     let slos = question.slos.as_slice();
     let mut percentiles: Vec<Percentile> = Percentile::SHOWN.to_vec();
@@ -325,7 +407,7 @@ pub fn at_load(
     percentiles.sort();
     percentiles.dedup();
     let simulator = Simulator::new(SimulationOptions {
-        requests: REQUESTS_SHOWN,
+        requests,
         percentiles: percentiles.clone(),
         ..SimulationOptions::default()
     })?;

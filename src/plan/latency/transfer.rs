@@ -185,15 +185,22 @@ fn cpu_curve(
 }
 
 /// How much slower an instance is when the measured machine is full of
-/// instances than when it is alone; 1 where that was not measured.
+/// instances than when it is alone, in the middle of all batch sizes; 1 where
+/// that was not measured.
 fn crowding(measured: &[LatencyCurve]) -> f64 {
-    measured
+    let mut ratios: Vec<f64> = measured
         .iter()
         .filter(|curve| curve.layout.instances > 1)
         .flat_map(|curve| &curve.points)
         .map(|point| point.busy.value.ratio(point.alone))
         .filter(|ratio| ratio.is_finite())
-        .fold(1.0, f64::max)
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios
+        .get(ratios.len() / 2)
+        .copied()
+        .unwrap_or(1.0)
+        .max(1.0)
 }
 
 /// Service time with `threads`, from those measured: Amdahl's law (Amdahl 1967),
