@@ -63,6 +63,9 @@ pub enum Format {
 pub enum Command {
     /// Recommend machines, replicas and batching for a request rate and a latency objective.
     Plan(Box<PlanArgs>),
+    /// Look at prices, check them, compare price books, bring in newer ones.
+    #[command(subcommand)]
+    Prices(super::price_args::PricesCommand),
     /// Measure a model on this machine.
     Calibrate(CalibrateArgs),
     /// Show this machine: processor, limits of the container, memory, GPUs.
@@ -154,6 +157,9 @@ pub struct PlanArgs {
     /// How the machines are paid for.
     #[arg(long, value_enum, default_value_t = TermArg::OnDemand)]
     pub term: TermArg,
+    /// Which prices.
+    #[command(flatten)]
+    pub prices: super::price_args::PriceArgs,
     /// Only this kind of device.
     #[arg(long, value_enum)]
     pub only: Option<Kind>,
@@ -237,6 +243,8 @@ pub enum TermArg {
     /// Committed for three years.
     #[value(name = "reserved-3y")]
     Reserved3y,
+    /// Your own hardware, from `[owned]` in a price file of yours.
+    Owned,
 }
 
 /// Ways to spread requests over replicas.

@@ -3,6 +3,7 @@
 //! that prints.
 
 mod args;
+mod books;
 mod calibrate;
 mod devices;
 mod folders;
@@ -10,6 +11,9 @@ mod interrupt;
 mod models;
 mod output;
 mod plan;
+mod price_args;
+mod prices;
+mod prices_import;
 mod probe;
 mod progress;
 mod runtime;
@@ -60,6 +64,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     let global = &cli.global;
     match cli.command {
         Command::Plan(args) => plan::run(global, &args),
+        Command::Prices(command) => prices::run(global, &command),
         Command::Calibrate(args) => calibrate::run(global, &args),
         Command::Probe => probe::run(global),
         Command::Runtime(args) => runtime::run(global, &args),

@@ -2,10 +2,12 @@
 
 use super::{
     Outcome,
-    args::{BalancerArg, Global, Kind as KindArg, PlanArgs, TermArg},
+    args::{BalancerArg, Global, Kind as KindArg, PlanArgs},
+    books,
     calibrate::Bench,
     folders::Folders,
     output,
+    price_args::DiffArgs,
     subject::named,
 };
 use crate::{
@@ -17,14 +19,14 @@ use crate::{
     },
     profile::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
-        microarchitecture::microarchitecture, store, toml_text::TomlText,
+        microarchitecture::microarchitecture, store,
     },
     render::{PlanContext, plan_report},
-    units::UsdPerHour,
+    units::{Rate, UsdPerHour},
     workload::{Balancer, Percentile, Slo, Slos},
 };
 use serde::Serialize;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// The schema of the JSON; `schema/plan.json` describes it.
 const SCHEMA: u32 = 1;
@@ -46,10 +48,8 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let question = question(args)?;
     let folders = Folders::resolve(global)?;
     // Bad price tables are bad input: found before minutes of measuring.
-    let own_hardware = OwnFiles::read(folders.config.as_deref(), "hardware")?;
-    let hardware = HardwareBook::load(&own_hardware.texts())?;
-    let own_prices = OwnFiles::read(folders.config.as_deref(), "pricing")?;
-    let book = PriceBook::load(&own_prices.texts(), &hardware)?;
+    let hardware = books::hardware(&folders)?;
+    let book = books::book(&args.prices, &folders, &hardware)?;
     let filter = OfferFilter {
         providers: args.providers.clone(),
         regions: args.regions.clone(),
@@ -142,8 +142,12 @@ fn measured(global: &Global, args: &PlanArgs, folders: &Folders) -> Result<Measu
             machine: bench.machine,
         });
     }
-    let calibrations = args
-        .calibrations
+    saved(&args.calibrations)
+}
+
+/// The calibrations in these files, which must be of one model.
+fn saved(paths: &[PathBuf]) -> Result<Measured> {
+    let calibrations = paths
         .iter()
         .map(|path| store::load(path))
         .collect::<Result<Vec<_>>>()?;
@@ -164,6 +168,47 @@ fn measured(global: &Global, args: &PlanArgs, folders: &Folders) -> Result<Measu
         calibrations,
         machine,
     })
+}
+
+/// The plan for a comparison of books: from saved calibrations alone.
+///
+/// # Errors
+/// A calibration cannot be read, or nothing in the book can be planned for.
+pub(super) fn from_calibrations(
+    args: &DiffArgs,
+    rate: Rate,
+    (book, hardware): (&PriceBook, &HardwareBook),
+) -> Result<Plan> {
+    let measured = saved(&args.calibrations)?;
+    let question = Question {
+        rate,
+        slos: Slos::new(vec![Slo {
+            percentile: Percentile::P95,
+            latency: args.p95,
+        }])?,
+        budget: None,
+        term: books::term(args.term),
+        balancer: Balancer::Random,
+        top: 6,
+        accept: Accept::Unproven,
+    };
+    let mut offers = book.offers(&OfferFilter {
+        providers: Vec::new(),
+        regions: Vec::new(),
+        term: question.term,
+        kind: None,
+    })?;
+    let doubtful = implausibly_cheap(book, question.term);
+    offers.retain(|offer| !doubtful.contains(offer));
+    let here_name = machine_name(&measured.machine);
+    let evidence = Evidence {
+        calibrations: &measured.calibrations,
+        hardware,
+        here: nearest_spec(hardware, &measured.machine),
+        here_name: &here_name,
+    };
+    let candidates = advise::from_offers(&offers, question.term, &evidence);
+    advise::advise(&question, &candidates, &evidence)
 }
 
 fn question(args: &PlanArgs) -> Result<Question> {
@@ -206,12 +251,7 @@ fn question(args: &PlanArgs) -> Result<Question> {
         term: if args.here {
             Term::Owned
         } else {
-            match args.term {
-                TermArg::OnDemand => Term::OnDemand,
-                TermArg::Spot => Term::Spot,
-                TermArg::Reserved1y => Term::Reserved1y,
-                TermArg::Reserved3y => Term::Reserved3y,
-            }
+            books::term(args.term)
         },
         balancer: match args.balancer {
             BalancerArg::Random => Balancer::Random,
@@ -225,43 +265,6 @@ fn question(args: &PlanArgs) -> Result<Question> {
             Accept::Unproven
         },
     })
-}
-
-/// The user's own TOML files of a kind, which stand over the shipped ones.
-struct OwnFiles(Vec<(String, String)>);
-
-impl OwnFiles {
-    fn read(config: Option<&Path>, kind: &str) -> Result<Self> {
-        let Some(folder) = config.map(|config| config.join(kind)) else {
-            return Ok(Self(Vec::new()));
-        };
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            return Ok(Self(Vec::new()));
-        };
-        let mut paths: Vec<_> = entries
-            .filter_map(std::result::Result::ok)
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-            .collect();
-        paths.sort();
-        paths
-            .into_iter()
-            .map(|path| {
-                let text = std::fs::read_to_string(&path).map_err(|error| {
-                    Error::bad_input(format!("cannot read `{}`: {error}", path.display()))
-                })?;
-                Ok((path.display().to_string(), text))
-            })
-            .collect::<Result<_>>()
-            .map(Self)
-    }
-
-    fn texts(&self) -> Vec<TomlText<'_>> {
-        self.0
-            .iter()
-            .map(|(name, text)| TomlText { name, text })
-            .collect()
-    }
 }
 
 /// `AMD EPYC, AMD EPYC Turin (Zen5), 2 threads`.

@@ -4,6 +4,7 @@
 mod calibration;
 mod markdown;
 mod plan;
+mod prices;
 mod text;
 
 use crate::{
@@ -14,6 +15,9 @@ use serde::Serialize;
 
 pub use calibration::calibration_report;
 pub use plan::{PlanContext, plan_report};
+pub use prices::{
+    ImportSummary, difference_report, import_report, offers_report, one_machine_report,
+};
 pub use text::Style;
 
 /// A result in the order in which it is read.
