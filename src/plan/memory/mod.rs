@@ -1,0 +1,7 @@
+//! Memory: does it fit.
+pub mod architecture;
+mod network;
+mod step;
+mod tape;
+mod dev;
+pub use dev::run as dev_run;

@@ -1,0 +1,58 @@
+//! The cache of keys and values while it grows.
+
+use super::super::architecture::Transformer;
+use super::super::tape::{Held, Kind, Tape, Tensor};
+use super::{Output, Pass};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Whose tensor it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Slot {
+    /// Keys of a layer.
+    Key(usize),
+    /// Values of a layer.
+    Value(usize),
+}
+
+/// Keys and values by layer; copies share the same cache.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cache(Rc<RefCell<BTreeMap<Slot, Held>>>);
+
+impl Cache {
+    /// The cache before the pass: `pass.past` tokens per sequence.
+    pub(super) fn filled(tape: &mut Tape, shape: &Transformer, pass: Pass) -> Self {
+        let cache = Self::default();
+        if pass.output == Output::NextToken && pass.past > 0 {
+            let before = tape.meter.charge_to(Kind::KvCache);
+            for layer in 0..shape.layers as usize {
+                for slot in [Slot::Key(layer), Slot::Value(layer)] {
+                    let elements = pass.batch * pass.past * shape.key_width();
+                    let held = tape.allocate(elements * tape.compute_dtype().bytes());
+                    cache.0.borrow_mut().insert(slot, held);
+                }
+            }
+            tape.meter.charge_to(before);
+        }
+        cache
+    }
+
+    /// Appends `new`, by a copy of old and new together.
+    pub(super) fn extended(&self, tape: &mut Tape, slot: Slot, new: &Tensor, pass: Pass) -> Tensor {
+        let before = tape.meter.charge_to(Kind::KvCache);
+        let per_token = new.elements / pass.tokens().max(1);
+        let all = tape.constant(
+            pass.batch * (pass.past + pass.sequence) * per_token,
+            new.dtype,
+        );
+        self.0.borrow_mut().insert(slot, all.share());
+        tape.meter.charge_to(before);
+        all
+    }
+
+    /// Everything in it.
+    pub(super) fn take(&self) -> Vec<Held> {
+        self.0.take().into_values().collect()
+    }
+}

@@ -1,0 +1,320 @@
+//! Weights and the layers made of them, as the training policy stores them.
+
+use super::super::tape::{Dtype, Expanded, Kind, Matrix, Parameter, Recording, Tape, Tensor, Trained};
+
+/// How the weights are stored and which of them are trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in super::super) struct Policy {
+    /// Type of the weights (of those not stored in fewer bits).
+    pub(in super::super) weights: Dtype,
+    /// How the matrices inside the layers are stored.
+    pub(in super::super) storage: Storage,
+    /// Whether everything but the layers' matrices is kept in 32 bit (what
+    /// `prepare_model_for_kbit_training` does).
+    pub(in super::super) rest_in_float: bool,
+    /// Whether the model's own weights are trained.
+    pub(in super::super) trained: Trained,
+    /// Low-rank adapters.
+    pub(in super::super) adapters: Option<Adapters>,
+}
+
+/// How a matrix is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in super::super) enum Storage {
+    /// As it is.
+    Plain,
+    /// In about `bits_per_weight`, expanded for each product.
+    Packed {
+        /// Bytes per weight, scales included.
+        bytes_per_weight: f64,
+    },
+}
+
+/// Low-rank adapters beside frozen matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Adapters {
+    /// Rank.
+    pub(in super::super) rank: u64,
+    /// Which matrices get one.
+    pub(in super::super) targets: Targets,
+    /// Type of the adapters' weights.
+    pub(in super::super) dtype: Dtype,
+    /// Whether their input is dropped at random.
+    pub(in super::super) dropout: bool,
+}
+
+/// Which matrices get an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in super::super) enum Targets {
+    /// Queries and values (or the joint projection).
+    QueryValue,
+    /// Every matrix inside the layers.
+    AllLinear,
+    /// Every matrix, the output head too.
+    AllLinearAndHead,
+}
+
+/// What a matrix does, so that adapters find their targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Role {
+    /// Makes queries or values, or queries, keys and values together.
+    QueryOrValue,
+    /// Any other matrix inside the layers.
+    Inner,
+    /// The output head.
+    Head,
+    /// Anything else: never adapted, never packed.
+    Other,
+}
+
+impl Targets {
+    const fn include(self, role: Role) -> bool {
+        match (self, role) {
+            (_, Role::QueryOrValue) => true,
+            (Self::AllLinear | Self::AllLinearAndHead, Role::Inner) => true,
+            (Self::AllLinearAndHead, Role::Head) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A linear layer with its adapter, if it has one.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Linear {
+    base: Matrix,
+    adapter: Option<(Matrix, Matrix, Adapters)>,
+}
+
+/// Makes weights by the policy and counts them.
+#[derive(Debug)]
+pub(in super::super) struct Layers<'t> {
+    /// The replay in which the weights live.
+    pub(in super::super) tape: &'t mut Tape,
+    policy: Policy,
+    parameters: u64,
+    adapter_parameters: u64,
+    sizes: Vec<u64>,
+}
+
+impl<'t> Layers<'t> {
+    /// Starts with no weights.
+    pub(in super::super) fn new(tape: &'t mut Tape, policy: Policy) -> Self {
+        tape.meter.charge_to(Kind::Weights);
+        Self {
+            tape,
+            policy,
+            parameters: 0,
+            adapter_parameters: 0,
+            sizes: Vec::new(),
+        }
+    }
+
+    /// Parameters of the model itself.
+    pub(in super::super) const fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Sizes of the trained tensors, in elements and type.
+    pub(in super::super) fn into_trained_sizes(self) -> (u64, u64, Vec<u64>) {
+        (self.parameters, self.adapter_parameters, self.sizes)
+    }
+
+    fn rest_dtype(&self) -> Dtype {
+        if self.policy.rest_in_float {
+            Dtype::Float
+        } else {
+            self.policy.weights
+        }
+    }
+
+    fn own(&mut self, elements: u64, dtype: Dtype) -> Parameter {
+        self.parameters += elements;
+        if self.policy.trained == Trained::Yes {
+            self.sizes.push(elements);
+        }
+        self.tape.parameter(elements, dtype, self.policy.trained)
+    }
+
+    /// A vector: a bias or the weight of a normalisation.
+    pub(in super::super) fn vector(&mut self, elements: u64) -> Parameter {
+        let dtype = self.rest_dtype();
+        self.own(elements, dtype)
+    }
+
+    /// A table of `rows` × `width`, looked up by row.
+    pub(in super::super) fn table(&mut self, rows: u64, width: u64) -> Parameter {
+        let dtype = self.rest_dtype();
+        self.own(rows * width, dtype)
+    }
+
+    /// Memory that belongs to the weights but is no parameter.
+    pub(in super::super) fn buffer(&mut self, elements: u64, dtype: Dtype) -> Tensor {
+        self.tape.constant(elements, dtype)
+    }
+
+    /// A linear layer.
+    pub(in super::super) fn linear(
+        &mut self,
+        role: Role,
+        [inputs, outputs]: [u64; 2],
+        bias: Bias,
+    ) -> Linear {
+        let inner = matches!(role, Role::QueryOrValue | Role::Inner);
+        let elements = inputs * outputs;
+        let (weight, expanded) = match self.policy.storage {
+            Storage::Packed { bytes_per_weight } if inner => {
+                self.parameters += elements;
+                let bytes = (elements as f64 * bytes_per_weight).ceil() as u64;
+                let weight = self.tape.parameter(bytes, Dtype::Bool, Trained::No);
+                (weight, Some(Expanded { dtype: self.policy.weights }))
+            }
+            _ => {
+                let dtype = if inner { self.policy.weights } else { self.rest_dtype() };
+                (self.own(elements, dtype), None)
+            }
+        };
+        let bias = (bias == Bias::Yes).then(|| self.vector(outputs));
+        let base = Matrix {
+            weight,
+            bias,
+            inputs,
+            outputs,
+            expanded,
+        };
+        self.adapted(role, base)
+    }
+
+    /// A linear layer with bias that is trained whatever the policy says (a new
+    /// classifier on a frozen model).
+    pub(in super::super) fn trained_linear(&mut self, [inputs, outputs]: [u64; 2]) -> Linear {
+        let dtype = self.rest_dtype();
+        let [weight, bias] = [inputs * outputs, outputs].map(|elements| {
+            self.parameters += elements;
+            self.sizes.push(elements);
+            self.tape.parameter(elements, dtype, Trained::Yes)
+        });
+        Linear {
+            base: Matrix {
+                weight,
+                bias: Some(bias),
+                inputs,
+                outputs,
+                expanded: None,
+            },
+            adapter: None,
+        }
+    }
+
+    /// A linear layer that shares `table` (tied embeddings).
+    pub(in super::super) fn tied(
+        &mut self,
+        table: &Parameter,
+        [inputs, outputs]: [u64; 2],
+        bias: Bias,
+    ) -> Linear {
+        let bias = (bias == Bias::Yes).then(|| self.vector(outputs));
+        let base = Matrix {
+            weight: table.clone(),
+            bias,
+            inputs,
+            outputs,
+            expanded: None,
+        };
+        self.adapted(Role::Head, base)
+    }
+
+    fn adapted(&mut self, role: Role, base: Matrix) -> Linear {
+        let adapter = self.policy.adapters.filter(|a| a.targets.include(role));
+        let adapter = adapter.map(|adapters| {
+            let [a, b] = [
+                [base.inputs, adapters.rank],
+                [adapters.rank, base.outputs],
+            ]
+            .map(|[inputs, outputs]| {
+                let elements = inputs * outputs;
+                self.adapter_parameters += elements;
+                self.sizes.push(elements);
+                Matrix {
+                    weight: self.tape.parameter(elements, adapters.dtype, Trained::Yes),
+                    bias: None,
+                    inputs,
+                    outputs,
+                    expanded: None,
+                }
+            });
+            (a, b, adapters)
+        });
+        Linear { base, adapter }
+    }
+}
+
+/// Whether a layer has a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Bias {
+    /// It has one.
+    Yes,
+    /// It has none.
+    No,
+}
+
+impl Bias {
+    /// From a flag of an architecture.
+    pub(in super::super) const fn when(present: bool) -> Self {
+        if present { Self::Yes } else { Self::No }
+    }
+}
+
+impl Linear {
+    /// Applies the layer, its adapter included (the order of operators is that
+    /// of `peft`'s `Linear.forward` and `Linear4bit.forward`).
+    pub(in super::super) fn apply(&self, tape: &mut Tape, x: &Tensor) -> Tensor {
+        let Some((a, b, adapters)) = &self.adapter else {
+            return self.base_apply(tape, x);
+        };
+        let mut result = self.base_apply(tape, x);
+        let out_dtype = result.dtype;
+        let packed = self.base.expanded.is_some();
+        if packed {
+            result = tape.copied(&result);
+        }
+        let converting = !tape.autocasting();
+        let x = tape.cast(x, adapters.dtype);
+        let mut low = if adapters.dropout {
+            tape.dropout(&x)
+        } else {
+            x.clone()
+        };
+        low = tape.linear(&low, a);
+        low = tape.linear(&low, b);
+        low = tape.scaled(&low);
+        if packed {
+            if converting {
+                low = tape.cast(&low, out_dtype);
+            }
+            result = tape.add(&result, &low);
+        } else {
+            result = tape.add(&result, &low);
+            drop(low);
+            result = tape.cast(&result, out_dtype);
+        }
+        result
+    }
+
+    fn base_apply(&self, tape: &mut Tape, x: &Tensor) -> Tensor {
+        match self.base.expanded {
+            // The packed layer computes in its own type and gives back the input's.
+            Some(expanded) => {
+                let inner = tape.cast(x, expanded.dtype);
+                let out = tape.linear(&inner, &self.base);
+                drop(inner);
+                tape.cast(&out, x.dtype)
+            }
+            None => tape.linear(x, &self.base),
+        }
+    }
+}
+
+/// Whether a pass records, by what is trained.
+pub(in super::super) const fn recording_for(training: bool) -> Recording {
+    if training { Recording::On } else { Recording::Off }
+}
