@@ -1,7 +1,7 @@
 //! One training step or inference pass, phase by phase.
 
-use super::architecture::{Style, Transformer};
-use super::network::{Bert, Decoder, Gpt2, Layers, Outcome, Output, Pass, Policy};
+use super::architecture::{ImageNet, Style, Transformer};
+use super::network::{ImageNetwork, ImagePass, Bert, Decoder, Gpt2, Layers, Outcome, Output, Pass, Policy};
 use super::tape::{Held, Kind, Recording, Snapshot, Tape};
 
 /// What is alive at the peak of each phase.
@@ -53,7 +53,38 @@ pub(super) fn replay(shape: &Transformer, policy: Policy, pass: Pass, autocast: 
     let kept = tape.meter.live() - base;
     let mut r = Phases { weights, optimizer: state, forward: forward.total(), kept, parameters, adapter, ..Default::default() };
     if training {
-        let Outcome { result, .. } = out;
+        let Outcome { result, inputs: _inputs, .. } = out;
+        tape.backward(result);
+        r.backward = tape.meter.take_peak().total();
+        let _g = tape.take_gradients();
+        let _t = tape.allocate(temp);
+        r.update = tape.meter.take_peak().total();
+    }
+    r
+}
+
+#[allow(missing_docs)]
+pub(super) fn replay_image(shape: &ImageNet, policy: Policy, pass: ImagePass, autocast: bool, half: super::tape::HalfKind, state: u64, temp: u64) -> Phases {
+    let training = pass.output == Output::Loss;
+    let mut tape = Tape::new(if training { Recording::On } else { Recording::Off });
+    let mut make = Layers::new(&mut tape, policy);
+    let net = ImageNetwork::new(shape, &mut make);
+    let (parameters, adapter, _) = make.into_trained_sizes();
+    let weights = tape.meter.live();
+    tape.meter.charge_to(Kind::Optimizer);
+    let _state: Held = tape.allocate(state);
+    tape.meter.charge_to(Kind::Activations);
+    tape.meter.take_peak();
+    let base = tape.meter.live();
+    tape.compute_in(if autocast { super::tape::Dtype::Half } else { policy.weights }, half);
+    if autocast { tape.enter_autocast(); }
+    let out = net.run(&mut tape, pass);
+    tape.leave_autocast();
+    let forward: Snapshot = tape.meter.take_peak();
+    let kept = tape.meter.live() - base;
+    let mut r = Phases { weights, optimizer: state, forward: forward.total(), kept, parameters, adapter, ..Default::default() };
+    if training {
+        let Outcome { result, inputs: _inputs, .. } = out;
         tape.backward(result);
         r.backward = tape.meter.take_peak().total();
         let _g = tape.take_gradients();

@@ -110,7 +110,10 @@ impl Bert {
             };
             tape.constant(targets, Dtype::Long)
         });
+        let mut inputs = vec![ids.share()];
+        inputs.extend(labels.iter().map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);
+        inputs.extend(padding.iter().map(Tensor::share));
         let hidden = self.trunk(tape, &ids, padding.as_ref(), pass);
         tape.meter.charge_to(Kind::Head);
         let result = self.finish(tape, &hidden, labels.as_ref(), shape, pass);
@@ -118,6 +121,7 @@ impl Bert {
         Outcome {
             result,
             cache: Vec::new(),
+            inputs,
         }
     }
 

@@ -81,6 +81,8 @@ impl Decoder {
         let before = tape.meter.charge_to(Kind::Inputs);
         let ids = tape.constant(pass.tokens(), Dtype::Long);
         let labels = (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
+        let mut inputs = vec![ids.share()];
+        inputs.extend(labels.iter().map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);
         let cache = Cache::filled(tape, shape, pass);
         let hidden = self.trunk(tape, &ids, &cache, pass);
@@ -97,7 +99,7 @@ impl Decoder {
             _ => self.head.apply(tape, &hidden),
         };
         tape.meter.charge_to(before);
-        Outcome { result, cache: cache.take() }
+        Outcome { result, cache: cache.take(), inputs }
     }
 
     fn trunk(&self, tape: &mut Tape, ids: &Tensor, cache: &Cache, pass: Pass) -> Tensor {

@@ -67,6 +67,8 @@ impl Gpt2 {
         let ids = tape.constant(pass.tokens(), Dtype::Long);
         let padding = pass.padded.then(|| tape.constant(pass.tokens(), Dtype::Long));
         let labels = (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
+        let mut inputs = vec![ids.share()];
+        inputs.extend(labels.iter().map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);
         let cache = Cache::filled(tape, shape, pass);
         let hidden = self.trunk(tape, &ids, &cache, pass);
@@ -83,8 +85,8 @@ impl Gpt2 {
             _ => self.head.apply(tape, &hidden),
         };
         tape.meter.charge_to(before);
-        drop(padding);
-        Outcome { result, cache: cache.take() }
+        inputs.extend(padding.iter().map(Tensor::share));
+        Outcome { result, cache: cache.take(), inputs }
     }
 
     fn trunk(&self, tape: &mut Tape, ids: &Tensor, cache: &Cache, pass: Pass) -> Tensor {

@@ -1,6 +1,6 @@
 //! Weights and the layers made of them, as the training policy stores them.
 
-use super::super::tape::{Dtype, Expanded, Kind, Matrix, Parameter, Recording, Tape, Tensor, Trained};
+use super::super::tape::{Convolution, Dtype, Expanded, Kind, Matrix, Parameter, Recording, Tape, Tensor, Trained, Window};
 
 /// How the weights are stored and which of them are trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,6 +205,35 @@ impl<'t> Layers<'t> {
         }
     }
 
+    /// A convolution, of `outputs` feature maps from `inputs` in `groups`.
+    pub(in super::super) fn convolution(
+        &mut self,
+        [inputs, outputs]: [u64; 2],
+        window: Window,
+        groups: u64,
+        bias: Bias,
+    ) -> Convolution {
+        let elements = outputs * (inputs / groups.max(1)) * window.size * window.size;
+        Convolution {
+            weight: self.vector(elements),
+            bias: (bias == Bias::Yes).then(|| self.vector(outputs)),
+            outputs,
+            window,
+        }
+    }
+
+    /// Weight and bias of a batch normalisation, with its running statistics.
+    pub(in super::super) fn batch_norm(&mut self, channels: u64) -> BatchNorm {
+        let dtype = self.rest_dtype();
+        BatchNorm {
+            weights: [self.vector(channels), self.vector(channels)],
+            _running: [
+                self.buffer(2 * channels, dtype),
+                self.buffer(1, Dtype::Long),
+            ],
+        }
+    }
+
     /// A linear layer that shares `table` (tied embeddings).
     pub(in super::super) fn tied(
         &mut self,
@@ -246,6 +275,14 @@ impl<'t> Layers<'t> {
         });
         Linear { base, adapter }
     }
+}
+
+/// A batch normalisation with its weights and running statistics.
+#[derive(Debug, Clone)]
+pub(in super::super) struct BatchNorm {
+    /// Weight and bias.
+    pub(in super::super) weights: [Parameter; 2],
+    _running: [Tensor; 2],
 }
 
 /// Whether a layer has a bias.
@@ -298,6 +335,22 @@ impl Linear {
             result = tape.cast(&result, out_dtype);
         }
         result
+    }
+
+    /// Applies the layer with its bias as a sum of its own.
+    pub(in super::super) fn apply_bias_apart(&self, tape: &mut Tape, x: &Tensor) -> Tensor {
+        let bare = Self {
+            base: Matrix {
+                bias: None,
+                ..self.base.clone()
+            },
+            adapter: self.adapter.clone(),
+        };
+        let out = bare.apply(tape, x);
+        match &self.base.bias {
+            Some(bias) => tape.add_parameter(&out, bias),
+            None => out,
+        }
     }
 
     fn base_apply(&self, tape: &mut Tape, x: &Tensor) -> Tensor {

@@ -4,7 +4,10 @@ mod bert;
 mod cache;
 mod decoder;
 mod gpt2;
+mod image;
+mod image_plans;
 mod layers;
+mod vit;
 
 pub(super) use layers::{Adapters, Layers, Policy, Storage, Targets};
 
@@ -17,6 +20,7 @@ pub(super) type Block = Rc<dyn Fn(&mut Tape, &Tensor) -> Tensor>;
 pub(super) use bert::Bert;
 pub(super) use decoder::Decoder;
 pub(super) use gpt2::Gpt2;
+pub(super) use image::ImageNetwork;
 
 /// What one pass over a batch of token sequences is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,4 +75,23 @@ pub(super) struct Outcome {
     pub(super) result: Tensor,
     /// Keys and values, when asked for.
     pub(super) cache: Vec<Held>,
+    /// The batch, which the training loop holds until the end of the step.
+    pub(super) inputs: Vec<Held>,
+}
+
+/// What one pass over a batch of images is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ImagePass {
+    /// Images in the batch.
+    pub(super) batch: u64,
+    /// Rows and columns of pixels.
+    pub(super) side: u64,
+    /// Type of the pixels.
+    pub(super) input: super::tape::Dtype,
+    /// How attention is computed, where there is any.
+    pub(super) attention: Attention,
+    /// Whether blocks are run again in the backward pass instead of kept.
+    pub(super) checkpointing: bool,
+    /// What comes out.
+    pub(super) output: Output,
 }

@@ -122,6 +122,12 @@ impl Tape {
         }
     }
 
+    /// Sum with a parameter, seen as a product would see it.
+    pub(in super::super) fn add_parameter(&mut self, x: &Tensor, parameter: &Parameter) -> Tensor {
+        let parameter = self.seen(parameter);
+        self.add(x, &parameter)
+    }
+
     /// A batched product of two tensors, of `elements` results.
     pub(in super::super) fn product(&mut self, a: &Tensor, b: &Tensor, elements: u64) -> Tensor {
         let dtype = self.matrix_dtype(a.dtype.max(b.dtype));

@@ -15,12 +15,14 @@
 
 mod attention;
 mod autograd;
+mod convolution;
 mod elementwise;
 mod linear;
 mod meter;
 
 pub(super) use attention::{AttentionCall, Layout, Softmax};
 use autograd::Edge;
+pub(super) use convolution::{Convolution, Image, Window};
 pub(super) use linear::{Expanded, Matrix, Parameter, Upcast};
 pub(super) use meter::{Held, Kind, Meter, Snapshot};
 
@@ -192,6 +194,16 @@ impl Tape {
     /// The type that keys and values come in.
     pub(super) const fn compute_dtype(&self) -> Dtype {
         self.compute
+    }
+
+    /// The type that a product of a tensor of `dtype` runs in.
+    pub(super) fn product_dtype(&self, dtype: Dtype) -> Dtype {
+        self.matrix_dtype(dtype)
+    }
+
+    /// Whether the model is in training mode (dropout acts).
+    pub(super) const fn is_training(&self) -> bool {
+        self.training
     }
 
     /// The type that a matrix multiplication runs in.
