@@ -1,6 +1,8 @@
 //! Memory: does it fit.
 pub mod architecture;
 mod network;
+mod optimizer;
+pub mod question;
 mod step;
 mod tape;
 mod dev;

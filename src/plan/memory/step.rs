@@ -1,95 +1,361 @@
 //! One training step or inference pass, phase by phase.
 
-use super::architecture::{ImageNet, Style, Transformer};
-use super::network::{ImageNetwork, ImagePass, Bert, Decoder, Gpt2, Layers, Outcome, Output, Pass, Policy};
-use super::tape::{Held, Kind, Recording, Snapshot, Tape};
+use super::architecture::{Architecture, Head, Network as Shape, Transformer};
+use super::network::{
+    Adapters, AnyPass, Attention, ImagePass, Layers, Loss, Network, Output, Pass, Policy, Storage,
+    Targets, WithHead,
+};
+use super::optimizer::{Trained as TrainedTensors, state_bytes, step_bytes};
+use super::question::{
+    AttentionKind, BaseFormat, LoraTargets, LossKind, Precision, Question, Task, generates,
+};
+use super::tape::{Dtype, HalfKind, Held, Kind, Recording, Snapshot, Tape, Trained};
+use crate::error::{Error, Result};
 
-/// What is alive at the peak of each phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Phases {
-    /// Weights, buffers.
-    pub weights: u64,
-    /// optimizer
-    pub optimizer: u64,
-    /// fwd
-    pub forward: u64,
-    /// end of forward
-    pub kept: u64,
-    /// bwd
-    pub backward: u64,
-    /// step
-    pub update: u64,
-    /// parameters
-    pub parameters: u64,
-    /// trained
-    pub adapter: u64,
+/// What is alive at the peak of each phase of a step, and some sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Phases {
+    /// Forward pass; when generating, the prompt.
+    pub(super) forward: Snapshot,
+    /// Backward pass; when generating, the last token.
+    pub(super) backward: Snapshot,
+    /// Update of the weights.
+    pub(super) update: Snapshot,
+    /// Bytes alive after the forward pass besides weights, optimizer and batch:
+    /// what is kept for the backward pass.
+    pub(super) kept: u64,
+    /// Parameters of the model.
+    pub(super) parameters: u64,
+    /// Parameters that are trained.
+    pub(super) trained: u64,
+    /// Bytes of the largest block's weights (what sharding gathers at a time).
+    pub(super) largest_block: u64,
 }
 
-enum Network { Decoder(Decoder), Bert(Bert), Gpt2(Gpt2) }
+/// A phase of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The forward pass; when generating, reading the prompt.
+    Forward,
+    /// The backward pass.
+    Backward,
+    /// The update of the weights.
+    Update,
+    /// Generating the last token.
+    Decode,
+}
 
-#[allow(missing_docs)]
-pub(super) fn replay(shape: &Transformer, policy: Policy, pass: Pass, autocast: bool, half: super::tape::HalfKind, optimizer_bytes: &dyn Fn(&[u64]) -> (u64, u64)) -> Phases {
-    let training = pass.output == Output::Loss;
-    let mut tape = Tape::new(if training { Recording::On } else { Recording::Off });
-    let mut make = Layers::new(&mut tape, policy);
-    let net = match shape.style {
-        Style::Llama => Network::Decoder(Decoder::new(shape, &mut make)),
-        Style::Bert => Network::Bert(Bert::new(shape, &mut make)),
-        Style::Gpt2 => Network::Gpt2(Gpt2::new(shape, &mut make)),
+impl Phase {
+    /// The name of the phase.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward pass",
+            Self::Backward => "backward pass",
+            Self::Update => "update of the weights",
+            Self::Decode => "last generated token",
+        }
+    }
+}
+
+/// Settings that were left open, filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Resolved {
+    /// Tokens per sequence; 0 for images.
+    pub(super) sequence: u64,
+    /// Rows and columns of pixels; 0 for tokens.
+    pub(super) side: u64,
+}
+
+/// Fills in what was left open.
+pub(super) fn resolve(question: &Question, architecture: &Architecture) -> Resolved {
+    match &architecture.network {
+        Shape::Image(image) => Resolved {
+            sequence: 0,
+            side: question.image_side.unwrap_or(image.default_side()),
+        },
+        Shape::Transformer(transformer) => Resolved {
+            sequence: question
+                .sequence
+                .unwrap_or_else(|| default_sequence(question, architecture, transformer)),
+            side: 0,
+        },
+    }
+}
+
+fn default_sequence(
+    question: &Question,
+    architecture: &Architecture,
+    transformer: &Transformer,
+) -> u64 {
+    let wanted = match question.task {
+        Task::Inference if generates(architecture) => 1024,
+        _ => 512,
     };
-    let (parameters, adapter, sizes) = make.into_trained_sizes();
-    let weights = tape.meter.live();
-    tape.meter.charge_to(Kind::Optimizer);
-    let (state, temp) = optimizer_bytes(&sizes);
-    let _state: Held = tape.allocate(state);
-    tape.meter.charge_to(Kind::Activations);
-    tape.meter.take_peak();
-    let base = tape.meter.live();
-    tape.compute_in(if autocast { super::tape::Dtype::Half } else { policy.weights }, half);
-    if autocast { tape.enter_autocast(); }
-    let out = match &net { Network::Decoder(n) => n.run(&mut tape, pass), Network::Bert(n) => n.run(&mut tape, pass), Network::Gpt2(n)=> n.run(&mut tape, pass) };
-    tape.leave_autocast();
-    let forward: Snapshot = tape.meter.take_peak();
-    let kept = tape.meter.live() - base;
-    let mut r = Phases { weights, optimizer: state, forward: forward.total(), kept, parameters, adapter, ..Default::default() };
-    if training {
-        let Outcome { result, inputs: _inputs, .. } = out;
-        tape.backward(result);
-        r.backward = tape.meter.take_peak().total();
-        let _g = tape.take_gradients();
-        let _t = tape.allocate(temp);
-        r.update = tape.meter.take_peak().total();
+    if transformer.position_rows > 0 {
+        wanted.min(transformer.position_rows)
+    } else {
+        wanted
     }
-    r
 }
 
-#[allow(missing_docs)]
-pub(super) fn replay_image(shape: &ImageNet, policy: Policy, pass: ImagePass, autocast: bool, half: super::tape::HalfKind, state: u64, temp: u64) -> Phases {
-    let training = pass.output == Output::Loss;
-    let mut tape = Tape::new(if training { Recording::On } else { Recording::Off });
+/// Replays the step.
+///
+/// # Errors
+/// A size that does not go with the network (an image smaller than its windows).
+pub(super) fn replay(question: &Question, architecture: &Architecture) -> Result<Phases> {
+    let resolved = resolve(question, architecture);
+    let shape = with_head(question, &architecture.network);
+    let policy = policy(question);
+    if question.is_training() {
+        return training(question, &shape, policy, resolved);
+    }
+    let generating = question.task == Task::Inference && generates(architecture);
+    let mut phases = inference(question, &shape, policy, (resolved, Stage::Prompt(generating)))?;
+    if generating {
+        let last = inference(question, &shape, policy, (resolved, Stage::LastToken))?;
+        phases.backward = last.forward;
+    }
+    Ok(phases)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Prompt(bool),
+    LastToken,
+}
+
+fn with_head(question: &Question, shape: &Shape) -> Shape {
+    match (shape, question.head) {
+        (Shape::Transformer(transformer), Some(head)) => Shape::Transformer(Transformer {
+            head,
+            ..transformer.clone()
+        }),
+        _ => shape.clone(),
+    }
+}
+
+fn training(
+    question: &Question,
+    shape: &Shape,
+    policy: Policy,
+    resolved: Resolved,
+) -> Result<Phases> {
+    let mut tape = Tape::new(Recording::On);
     let mut make = Layers::new(&mut tape, policy);
-    let net = ImageNetwork::new(shape, &mut make);
-    let (parameters, adapter, _) = make.into_trained_sizes();
-    let weights = tape.meter.live();
+    let network = Network::new(shape, &mut make, WithHead::Yes);
+    let made = make.finish();
+    let parts: Vec<(u64, u64)> = made
+        .trained
+        .iter()
+        .map(|(dtype, sizes)| {
+            let tensors = TrainedTensors {
+                sizes,
+                dtype: *dtype,
+            };
+            (
+                state_bytes(question.optimizer, question.precision, tensors),
+                step_bytes(
+                    question.optimizer,
+                    (question.precision, question.update),
+                    tensors,
+                ),
+            )
+        })
+        .collect();
     tape.meter.charge_to(Kind::Optimizer);
-    let _state: Held = tape.allocate(state);
+    let _states: Held = tape.allocate(parts.iter().map(|p| p.0).sum());
+    if question.accumulation > 1 {
+        tape.meter.charge_to(Kind::Gradients);
+        tape.hold_gradients(&made.trained_parameters);
+    }
     tape.meter.charge_to(Kind::Activations);
     tape.meter.take_peak();
     let base = tape.meter.live();
-    tape.compute_in(if autocast { super::tape::Dtype::Half } else { policy.weights }, half);
-    if autocast { tape.enter_autocast(); }
-    let out = net.run(&mut tape, pass);
-    tape.leave_autocast();
-    let forward: Snapshot = tape.meter.take_peak();
-    let kept = tape.meter.live() - base;
-    let mut r = Phases { weights, optimizer: state, forward: forward.total(), kept, parameters, adapter, ..Default::default() };
-    if training {
-        let Outcome { result, inputs: _inputs, .. } = out;
-        tape.backward(result);
-        r.backward = tape.meter.take_peak().total();
-        let _g = tape.take_gradients();
-        let _t = tape.allocate(temp);
-        r.update = tape.meter.take_peak().total();
+    let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, Stage::Prompt(false)))?;
+    let inputs: u64 = outcome.inputs.iter().map(Held::bytes).sum();
+    let kept = tape.meter.live().saturating_sub(base + inputs);
+    let forward = tape.meter.take_peak();
+    let held = outcome.inputs;
+    tape.backward(outcome.result);
+    let backward = tape.meter.take_peak();
+    let _gradients = tape.take_gradients();
+    tape.meter.charge_to(Kind::Scratch);
+    let _step = tape.allocate(parts.iter().map(|p| p.1).sum());
+    let update = tape.meter.take_peak();
+    drop(held);
+    Ok(Phases {
+        forward,
+        backward,
+        update,
+        kept,
+        parameters: made.parameters,
+        trained: made.trained.iter().flat_map(|(_, sizes)| sizes).sum(),
+        largest_block: made.largest_block,
+    })
+}
+
+fn inference(
+    question: &Question,
+    shape: &Shape,
+    policy: Policy,
+    (resolved, stage): (Resolved, Stage),
+) -> Result<Phases> {
+    let mut tape = Tape::new(Recording::Off);
+    let mut make = Layers::new(&mut tape, policy);
+    let network = Network::new(shape, &mut make, WithHead::Yes);
+    let made = make.finish();
+    tape.meter.charge_to(Kind::Activations);
+    tape.meter.take_peak();
+    let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, stage))?;
+    let forward = tape.meter.take_peak();
+    drop(outcome);
+    Ok(Phases {
+        forward,
+        parameters: made.parameters,
+        largest_block: made.largest_block,
+        ..Phases::default()
+    })
+}
+
+fn run(
+    tape: &mut Tape,
+    network: &Network,
+    question: &Question,
+    pass: AnyPass,
+) -> Result<super::network::Outcome> {
+    let casting = casts(question);
+    let weights = weight_dtype(question);
+    tape.compute_in(
+        if casting { Dtype::Half } else { weights },
+        half_kind(question.precision),
+    );
+    if casting {
+        tape.enter_autocast();
     }
-    r
+    let outcome = network.run(tape, &pass);
+    tape.leave_autocast();
+    outcome.ok_or_else(|| Error::machine("the pass does not go with the network"))
+}
+
+fn pass(question: &Question, shape: &Shape, resolved: Resolved, stage: Stage) -> AnyPass {
+    let attention = match question.attention {
+        AttentionKind::Fused => Attention::Fused,
+        AttentionKind::Eager => Attention::Eager,
+    };
+    let output = match (question.is_training(), stage) {
+        (true, _) => Output::Loss,
+        (false, Stage::Prompt(false)) => Output::Logits,
+        _ => Output::NextToken,
+    };
+    if matches!(shape, Shape::Image(_)) {
+        return AnyPass::Images(ImagePass {
+            batch: question.batch,
+            side: resolved.side,
+            input: weight_dtype(question),
+            attention,
+            checkpointing: question.checkpointing,
+            output,
+        });
+    }
+    let (sequence, past) = match stage {
+        Stage::Prompt(_) => (resolved.sequence, 0),
+        Stage::LastToken => (1, resolved.sequence + question.new_tokens.saturating_sub(1)),
+    };
+    AnyPass::Tokens(Pass {
+        batch: question.batch,
+        sequence,
+        past,
+        attention,
+        checkpointing: question.checkpointing,
+        output,
+        loss: match question.loss {
+            LossKind::InFloat => Loss::InFloat,
+            LossKind::AsLogits => Loss::AsLogits,
+        },
+        padded: question.padded,
+    })
+}
+
+fn casts(question: &Question) -> bool {
+    question.frozen_autocast || matches!(
+        (question.precision, question.task),
+        (Precision::MixedFp16 | Precision::MixedBf16, _)
+            | (_, Task::Qlora(_, BaseFormat::Nf4DoublePrepared))
+    )
+}
+
+fn weight_dtype(question: &Question) -> Dtype {
+    match (question.precision, question.task) {
+        // Adapters with mixed precision: the frozen weights are in 16 bit.
+        (Precision::MixedFp16 | Precision::MixedBf16, Task::Qlora(..)) => Dtype::Half,
+        (Precision::Fp32 | Precision::MixedFp16 | Precision::MixedBf16, _) => Dtype::Float,
+        _ => Dtype::Half,
+    }
+}
+
+const fn half_kind(precision: Precision) -> HalfKind {
+    match precision {
+        Precision::Fp16 | Precision::MixedFp16 => HalfKind::Fp16,
+        _ => HalfKind::Bf16,
+    }
+}
+
+fn policy(question: &Question) -> Policy {
+    let weights = weight_dtype(question);
+    let plain = Policy {
+        weights,
+        storage: Storage::Plain,
+        rest_in_float: false,
+        trained: Trained::Yes,
+        adapters: None,
+    };
+    match question.task {
+        Task::Lora(lora) => Policy {
+            trained: Trained::No,
+            adapters: Some(adapters(lora, weights)),
+            ..plain
+        },
+        Task::Qlora(lora, format) => Policy {
+            trained: Trained::No,
+            adapters: Some(adapters(lora, weights)),
+            storage: Storage::Packed {
+                bytes_per_weight: format.bytes_per_weight(),
+            },
+            rest_in_float: format == BaseFormat::Nf4DoublePrepared,
+            ..plain
+        },
+        Task::Inference | Task::Scoring => Policy {
+            storage: match question.precision {
+                Precision::Fp8 => packed(1.0),
+                Precision::Int8 => packed(BaseFormat::Int8.bytes_per_weight()),
+                Precision::Int4 => packed(BaseFormat::Nf4Double.bytes_per_weight()),
+                _ => Storage::Plain,
+            },
+            ..plain
+        },
+        Task::Train | Task::Finetune => plain,
+    }
+}
+
+const fn packed(bytes_per_weight: f64) -> Storage {
+    Storage::Packed { bytes_per_weight }
+}
+
+const fn adapters(lora: super::question::LoraSettings, weights: Dtype) -> Adapters {
+    Adapters {
+        rank: lora.rank,
+        targets: match lora.targets {
+            LoraTargets::QueryValue => Targets::QueryValue,
+            LoraTargets::AllLinear => Targets::AllLinear,
+            LoraTargets::AllLinearAndHead => Targets::AllLinearAndHead,
+        },
+        dtype: if lora.in_float { Dtype::Float } else { weights },
+        dropout: lora.dropout,
+    }
+}
+
+/// The head that the replay uses.
+pub(super) fn head_of(question: &Question, transformer: &Transformer) -> Head {
+    question.head.unwrap_or(transformer.head)
 }

@@ -1,20 +1,66 @@
-//! temporary
-#[derive(Debug, Clone, PartialEq)]
-pub struct Transformer { pub layers:u64,pub hidden:u64,pub heads:u64,pub kv_heads:u64,pub head_width:u64,pub intermediate:u64,pub vocabulary:u64,pub gated:bool,pub tied:bool,pub qkv_bias:bool,pub positions:u64,pub segment_kinds:u64,pub head:Head, pub style: Style }
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Style { Llama, Bert, Gpt2 }
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Head { Tokens, Classes(u64) }
-impl Transformer { pub fn query_width(&self)->u64{self.heads*self.head_width} pub fn key_width(&self)->u64{self.kv_heads*self.head_width} }
+//! What a network is made of, as far as its memory is concerned: a catalogue of
+//! known architectures, and a reader of Hugging Face `config.json` files.
 
-#[derive(Debug, Clone, PartialEq)]
-pub enum ImageNet { ResNet(ResNet), Vgg(Vgg), MobileNetV2{classes:u64}, EfficientNet(EfficientNet), ConvNext{depths:Vec<u64>,widths:Vec<u64>,classes:u64}, Vit(Vit) }
-impl ImageNet { pub fn classes(&self)->u64 { 1000 } }
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResNet { pub depths: Vec<u64>, pub bottleneck: bool, pub groups: u64, pub width_per_group: u64, pub classes: u64 }
-#[derive(Debug, Clone, PartialEq)]
-pub struct Vgg { pub stages: Vec<[u64;2]>, pub batch_norm: bool, pub pool_last: bool, pub average_to: u64, pub hidden: Vec<u64>, pub classes: u64 }
-#[derive(Debug, Clone, PartialEq)]
-pub struct EfficientNet { pub width: f64, pub depth: f64, pub classes: u64 }
-#[derive(Debug, Clone, PartialEq)]
-pub struct Vit { pub layers:u64, pub hidden:u64, pub heads:u64, pub intermediate:u64, pub patch:u64, pub image:u64, pub classes:u64 }
+mod catalogue;
+mod hf_config;
+mod image;
+mod kv_cache;
+mod transformer;
+
+pub use catalogue::{Catalogue, catalogue};
+pub use hf_config::from_config_json;
+pub use image::{ConvNext, EfficientNet, ImageNet, MobileNetV2, ResNet, Vgg, Vit};
+pub use kv_cache::kv_bytes_per_token;
+pub use transformer::{
+    Block, Experts, FeedForward, Head, Latent, Norm, Positions, SlidingWindow, Transformer,
+};
+
+use crate::units::Count;
+use serde::{Deserialize, Serialize};
+
+/// A network's shape, its name and where that comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// The name it goes by: `llama-3-8b`, `resnet50`.
+    pub name: String,
+    /// Other names for the same shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// The number of parameters that its publisher counts, where that is known
+    /// exactly (of an encoder: without a task's head).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Count>,
+    /// Where the shape and the number come from.
+    pub source: String,
+    /// The shape.
+    #[serde(flatten)]
+    pub network: Network,
+}
+
+/// The shape of a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// A transformer over tokens.
+    Transformer(Transformer),
+    /// A network on images.
+    Image(ImageNet),
+}
+
+impl Architecture {
+    /// Number of parameters, counted from the shape (encoders without a task's head).
+    #[must_use]
+    pub fn counted_parameters(&self) -> Count {
+        Count::new(super::network::count_parameters(&self.network, super::network::WithHead::No))
+    }
+
+    /// The transformer, if it is one.
+    #[must_use]
+    pub const fn transformer(&self) -> Option<&Transformer> {
+        match &self.network {
+            Network::Transformer(transformer) => Some(transformer),
+            Network::Image(_) => None,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use super::super::tape::{
     AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor, Upcast,
 };
 use super::layers::{Bias, Layers, Linear, Role};
-use super::{Attention, Block, Outcome, Output, Pass};
+use super::{Attention, Block, Outcome, Output, Pass, WithHead};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]
@@ -23,15 +23,15 @@ struct Layer {
 #[derive(Debug)]
 enum HeadLayers {
     Classes {
-        pooler: Linear,
+        pooler: Option<Linear>,
         classifier: Linear,
-        classes: u64,
     },
     Tokens {
         transform: Linear,
         norm: [Parameter; 2],
         decoder: Linear,
     },
+    Bare,
 }
 
 /// The network with its weights.
@@ -40,7 +40,7 @@ pub(in super::super) struct Bert {
     shape: Transformer,
     words: Parameter,
     positions: Parameter,
-    kinds: Parameter,
+    kinds: Option<Parameter>,
     norm: [Parameter; 2],
     layers: Vec<Layer>,
     head: HeadLayers,
@@ -49,15 +49,21 @@ pub(in super::super) struct Bert {
 
 impl Bert {
     /// Makes the weights.
-    pub(in super::super) fn new(shape: &Transformer, make: &mut Layers<'_>) -> Self {
+    pub(in super::super) fn new(
+        shape: &Transformer,
+        make: &mut Layers<'_>,
+        with_head: WithHead,
+    ) -> Self {
         let hidden = shape.hidden;
         let words = make.table(shape.vocabulary, hidden);
-        let positions = make.table(shape.positions, hidden);
-        let kinds = make.table(shape.segment_kinds, hidden);
+        let positions = make.table(shape.position_rows, hidden);
+        let kinds = (shape.segment_kinds > 0).then(|| make.table(shape.segment_kinds, hidden));
         let norm = [make.vector(hidden), make.vector(hidden)];
         let square = [hidden, hidden];
         let layers = (0..shape.layers)
-            .map(|_| Layer {
+            .map(|_| {
+                make.block_ends();
+                Layer {
                 query: make.linear(Role::QueryOrValue, square, Bias::Yes),
                 key: make.linear(Role::Inner, square, Bias::Yes),
                 value: make.linear(Role::QueryOrValue, square, Bias::Yes),
@@ -66,15 +72,24 @@ impl Bert {
                 up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
                 down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
                 output_norm: [make.vector(hidden), make.vector(hidden)],
+                }
             })
             .collect();
-        let head = match shape.head {
-            Head::Classes(classes) => HeadLayers::Classes {
-                pooler: make.linear(Role::Inner, square, Bias::Yes),
+        make.block_ends();
+        let head = match (with_head, shape.head) {
+            (WithHead::No, _) => {
+                if shape.pooler {
+                    make.linear(Role::Inner, square, Bias::Yes);
+                }
+                HeadLayers::Bare
+            }
+            (WithHead::Yes, Head::Classes(classes)) => HeadLayers::Classes {
+                pooler: shape
+                    .pooler
+                    .then(|| make.linear(Role::Inner, square, Bias::Yes)),
                 classifier: make.trained_linear([hidden, classes]),
-                classes,
             },
-            _ => HeadLayers::Tokens {
+            (WithHead::Yes, Head::Tokens) => HeadLayers::Tokens {
                 transform: make.linear(Role::Other, square, Bias::Yes),
                 norm: [make.vector(hidden), make.vector(hidden)],
                 decoder: make.tied(&words, [hidden, shape.vocabulary], Bias::Yes),
@@ -82,8 +97,8 @@ impl Bert {
         };
         // Position and segment numbers.
         let buffers = vec![
-            make.buffer(shape.positions, Dtype::Long),
-            make.buffer(shape.positions, Dtype::Long),
+            make.buffer(shape.position_rows, Dtype::Long),
+            make.buffer(shape.position_rows, Dtype::Long),
         ];
         Self {
             shape: shape.clone(),
@@ -105,8 +120,8 @@ impl Bert {
         let padding = pass.padded.then(|| tape.constant(pass.tokens(), Dtype::Long));
         let labels = (pass.output == Output::Loss).then(|| {
             let targets = match self.head {
-                HeadLayers::Classes { .. } => pass.batch,
                 HeadLayers::Tokens { .. } => pass.tokens(),
+                _ => pass.batch,
             };
             tape.constant(targets, Dtype::Long)
         });
@@ -157,8 +172,14 @@ impl Bert {
             words = tape.require_gradient(&words);
         }
         let kinds = kinds.view(pass.tokens());
-        let segments = tape.embedding(&kinds, &self.kinds, hidden);
-        let mut sum = tape.add(&words, &segments);
+        let segments = self
+            .kinds
+            .as_ref()
+            .map(|table| tape.embedding(&kinds, table, hidden));
+        let mut sum = match &segments {
+            Some(segments) => tape.add(&words, segments),
+            None => words.clone(),
+        };
         let places = kinds.view(pass.sequence);
         let places = tape.embedding(&places, &self.positions, hidden);
         sum = tape.add(&sum, &places);
@@ -201,16 +222,14 @@ impl Bert {
         pass: Pass,
     ) -> Tensor {
         let logits = match &self.head {
-            HeadLayers::Classes {
-                pooler,
-                classifier,
-                classes,
-            } => {
-                let first = tape.sliced(hidden, pass.batch * shape.hidden);
-                let mut pooled = pooler.apply(tape, &first);
-                pooled = tape.activation_by_result(&pooled);
+            HeadLayers::Bare => hidden.clone(),
+            HeadLayers::Classes { pooler, classifier } => {
+                let mut pooled = tape.sliced(hidden, pass.batch * shape.hidden);
+                if let Some(pooler) = pooler {
+                    pooled = pooler.apply(tape, &pooled);
+                    pooled = tape.activation_by_result(&pooled);
+                }
                 pooled = tape.dropout(&pooled);
-                let _ = classes;
                 classifier.apply(tape, &pooled)
             }
             HeadLayers::Tokens {

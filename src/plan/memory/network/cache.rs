@@ -27,8 +27,12 @@ impl Cache {
         if pass.output == Output::NextToken && pass.past > 0 {
             let before = tape.meter.charge_to(Kind::KvCache);
             for layer in 0..shape.layers as usize {
-                for slot in [Slot::Key(layer), Slot::Value(layer)] {
-                    let elements = pass.batch * pass.past * shape.key_width();
+                let [keys, values] = match shape.latent {
+                    Some(latent) => [latent.kv_rank, latent.rope_width],
+                    None => [shape.key_width(), shape.key_width()],
+                };
+                for (slot, width) in [(Slot::Key(layer), keys), (Slot::Value(layer), values)] {
+                    let elements = pass.batch * pass.past * width;
                     let held = tape.allocate(elements * tape.compute_dtype().bytes());
                     cache.0.borrow_mut().insert(slot, held);
                 }

@@ -1,26 +1,25 @@
-//! Decoders of the Llama kind: pre-normalised residual blocks, rotary positions,
-//! grouped heads, a gated or plain feed-forward part.
+//! Decoders with rotary positions: pre-normalised blocks, in sequence or side by
+//! side, grouped or latent attention, dense or mixture-of-experts feed-forward.
 
-use super::super::architecture::Transformer;
-use super::super::tape::{
-    AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor, Upcast,
-};
+use super::super::architecture::{Block as Wiring, Norm, Transformer};
+use super::super::tape::{Dtype, Kind, Parameter, Tape, Tensor};
+use super::attend::{AttentionLayers, Call};
+use super::cache::Cache;
+use super::feed_forward::FeedForwardLayers;
 use super::layers::{Bias, Layers, Linear, Role};
-use super::cache::{Cache, Slot};
+use super::loss::causal_loss;
+use super::norm::{NormLayer, apply_norm};
 use super::{Attention, Block, Outcome, Output, Pass};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]
 struct Layer {
-    input_norm: Parameter,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    mlp_norm: Parameter,
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
+    input_norm: NormLayer,
+    attention: AttentionLayers,
+    after_attention: Option<NormLayer>,
+    mlp_norm: Option<NormLayer>,
+    mlp: FeedForwardLayers,
+    after_mlp: Option<NormLayer>,
 }
 
 /// The network with its weights.
@@ -29,7 +28,7 @@ pub(in super::super) struct Decoder {
     shape: Transformer,
     embeddings: Parameter,
     layers: Vec<Layer>,
-    final_norm: Parameter,
+    final_norm: NormLayer,
     head: Linear,
     _buffers: Vec<Tensor>,
 }
@@ -40,28 +39,18 @@ impl Decoder {
         let hidden = shape.hidden;
         let embeddings = make.table(shape.vocabulary, hidden);
         let layers = (0..shape.layers)
-            .map(|_| {
-                let bias = Bias::when(shape.qkv_bias);
-                Layer {
-                    input_norm: make.vector(hidden),
-                    query: make.linear(Role::QueryOrValue, [hidden, shape.query_width()], bias),
-                    key: make.linear(Role::Inner, [hidden, shape.key_width()], bias),
-                    value: make.linear(Role::QueryOrValue, [hidden, shape.key_width()], bias),
-                    output: make.linear(Role::Inner, [shape.query_width(), hidden], Bias::No),
-                    mlp_norm: make.vector(hidden),
-                    gate: shape
-                        .gated
-                        .then(|| make.linear(Role::Inner, [hidden, shape.intermediate], Bias::No)),
-                    up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::No),
-                    down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::No),
-                }
+            .map(|index| {
+                make.block_ends();
+                Layer::new(shape, index, make)
             })
             .collect();
-        let final_norm = make.vector(hidden);
+        make.block_ends();
+        let final_norm = NormLayer::new(shape.norm, hidden, make);
+        let bias = Bias::when(shape.head_bias);
         let head = if shape.tied {
-            make.tied(&embeddings, [hidden, shape.vocabulary], Bias::No)
+            make.tied(&embeddings, [hidden, shape.vocabulary], bias)
         } else {
-            make.linear(Role::Head, [hidden, shape.vocabulary], Bias::No)
+            make.linear(Role::Head, [hidden, shape.vocabulary], bias)
         };
         // Inverse frequencies of the rotary positions, and the original copy.
         let buffers = vec![make.buffer(shape.head_width, Dtype::Float)];
@@ -77,29 +66,22 @@ impl Decoder {
 
     /// One pass.
     pub(in super::super) fn run(&self, tape: &mut Tape, pass: Pass) -> Outcome {
-        let shape = &self.shape;
         let before = tape.meter.charge_to(Kind::Inputs);
         let ids = tape.constant(pass.tokens(), Dtype::Long);
         let labels = (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
         let mut inputs = vec![ids.share()];
         inputs.extend(labels.iter().map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);
-        let cache = Cache::filled(tape, shape, pass);
+        let cache = Cache::filled(tape, &self.shape, pass);
         let hidden = self.trunk(tape, &ids, &cache, pass);
         tape.meter.charge_to(Kind::Head);
-        let result = match (pass.output, labels) {
-            (Output::Loss, Some(labels)) => {
-                let logits = self.head.apply(tape, &hidden);
-                causal_loss(tape, &logits, &labels, pass)
-            }
-            (Output::NextToken, _) => {
-                let last = tape.sliced(&hidden, pass.batch * shape.hidden);
-                self.head.apply(tape, &last)
-            }
-            _ => self.head.apply(tape, &hidden),
-        };
+        let result = scores_or_loss(tape, &self.head, &hidden, labels.as_ref(), pass);
         tape.meter.charge_to(before);
-        Outcome { result, cache: cache.take(), inputs }
+        Outcome {
+            result,
+            cache: cache.take(),
+            inputs,
+        }
     }
 
     fn trunk(&self, tape: &mut Tape, ids: &Tensor, cache: &Cache, pass: Pass) -> Tensor {
@@ -108,7 +90,12 @@ impl Decoder {
         if pass.checkpointing && !embedded.needs_gradient() {
             embedded = tape.require_gradient(&embedded);
         }
-        let mut hidden = embedded.clone();
+        let mut hidden = if shape.norm == Norm::RmsScaledInFloat {
+            // Gemma multiplies by the root of the width.
+            tape.scaled(&embedded)
+        } else {
+            embedded.clone()
+        };
         let _positions = tape.constant(pass.sequence, Dtype::Long);
         let mask = causal_mask(tape, pass, hidden.dtype);
         let table = pass.sequence * shape.head_width;
@@ -117,14 +104,14 @@ impl Decoder {
             tape.constant(table, hidden.dtype),
         ];
         for (index, layer) in self.layers.iter().enumerate() {
-            let block = self.block(layer, &rotary, mask.as_ref(), pass, (cache.clone(), index));
+            let block = self.block(layer, &rotary, mask.as_ref(), (pass, cache, index));
             hidden = if pass.checkpointing {
                 tape.checkpointed(&hidden, &block)
             } else {
                 block(tape, &hidden)
             };
         }
-        rms_norm(tape, &hidden, &self.final_norm, shape.hidden)
+        apply_norm(tape, &hidden, &self.final_norm)
     }
 
     fn block(
@@ -132,127 +119,96 @@ impl Decoder {
         layer: &Layer,
         rotary: &[Tensor; 2],
         mask: Option<&Tensor>,
-        pass: Pass,
-        (cache, index): (Cache, usize),
+        (pass, cache, index): (Pass, &Cache, usize),
     ) -> Block {
-        let shape = self.shape.clone();
+        let wiring = self.shape.block;
         let layer = layer.clone();
-        let rotary = rotary.clone();
-        let mask = mask.cloned();
-        Rc::new(move |tape, input| {
-            let mut x = rms_norm(tape, input, &layer.input_norm, shape.hidden);
-            let (mixed, _weights) = attention(tape, &shape, &layer, &x, &rotary, mask.as_ref(), pass, (&cache, index));
-            x = mixed;
-            let residual = tape.add(input, &x);
-            drop(x);
-            x = rms_norm(tape, &residual, &layer.mlp_norm, shape.hidden);
-            x = feed_forward(tape, &layer, &x);
-            tape.add(&residual, &x)
+        let call = Call {
+            shape: self.shape.clone(),
+            rotary: rotary.clone(),
+            mask: mask.cloned(),
+            pass,
+            cache: cache.clone(),
+            index,
+        };
+        Rc::new(move |tape, input| match wiring {
+            Wiring::Parallel => side_by_side(tape, &layer, &call, input),
+            _ => in_sequence(tape, &layer, &call, input),
         })
     }
 }
 
-fn feed_forward(tape: &mut Tape, layer: &Layer, x: &Tensor) -> Tensor {
-    let inner = match &layer.gate {
-        Some(gate) => {
-            let mut gated = gate.apply(tape, x);
-            gated = tape.activation(&gated);
-            let up = layer.up.apply(tape, x);
-            tape.multiply(&gated, &up)
+impl Layer {
+    fn new(shape: &Transformer, index: u64, make: &mut Layers<'_>) -> Self {
+        let hidden = shape.hidden;
+        let parallel = shape.block == Wiring::Parallel;
+        let norm = |make: &mut Layers<'_>, wanted: bool| {
+            wanted.then(|| NormLayer::new(shape.norm, hidden, make))
+        };
+        Self {
+            input_norm: NormLayer::new(shape.norm, hidden, make),
+            attention: AttentionLayers::new(shape, make),
+            after_attention: norm(make, shape.post_norms),
+            mlp_norm: norm(make, !parallel || shape.parallel_norms > 1),
+            mlp: FeedForwardLayers::new(shape, index, make),
+            after_mlp: norm(make, shape.post_norms),
         }
-        None => {
-            let up = layer.up.apply(tape, x);
-            tape.activation(&up)
-        }
-    };
-    layer.down.apply(tape, &inner)
-}
-
-#[expect(clippy::too_many_arguments, reason = "mirrors the operator it replays")]
-fn attention(
-    tape: &mut Tape,
-    shape: &Transformer,
-    layer: &Layer,
-    x: &Tensor,
-    rotary: &[Tensor; 2],
-    mask: Option<&Tensor>,
-    pass: Pass,
-    (cache, index): (&Cache, usize),
-) -> (Tensor, Option<Tensor>) {
-    let mut q = layer.query.apply(tape, x);
-    let mut k = layer.key.apply(tape, x);
-    let mut v = layer.value.apply(tape, x);
-    let (rotated_q, rotated_k) = (rotate(tape, &q, rotary), rotate(tape, &k, rotary));
-    q = rotated_q;
-    k = rotated_k;
-    if pass.output == Output::NextToken {
-        k = cache.extended(tape, Slot::Key(index), &k, pass);
-        v = cache.extended(tape, Slot::Value(index), &v, pass);
     }
-    let call = AttentionCall {
-        batch: pass.batch,
-        heads: shape.heads,
-        queries: pass.sequence,
-        keys: pass.sequence + pass.past,
-        value_width: shape.head_width,
-        key_layout: if shape.kv_heads == shape.heads { Layout::Strided } else { Layout::Gathered },
-        dropout: false,
+}
+
+fn in_sequence(tape: &mut Tape, layer: &Layer, call: &Call, input: &Tensor) -> Tensor {
+    let mut x = apply_norm(tape, input, &layer.input_norm);
+    let (mixed, _weights) = layer.attention.apply(tape, call, &x);
+    x = mixed;
+    if let Some(norm) = &layer.after_attention {
+        x = apply_norm(tape, &x, norm);
+    }
+    let residual = tape.add(input, &x);
+    drop(x);
+    x = match &layer.mlp_norm {
+        Some(norm) => apply_norm(tape, &residual, norm),
+        None => residual.clone(),
     };
-    let wide = call.batch * call.heads * call.keys * shape.head_width;
-    let (mixed, weights) = match pass.attention {
-        Attention::Fused => {
-            let half = tape.autocasting() || q.dtype == Dtype::Half;
-            if mask.is_some() || !half {
-                let (k, v) = (tape.repeated(&k, wide), tape.repeated(&v, wide));
-                (tape.fused_attention([&q, &k, &v], call, mask), None)
-            } else {
-                (tape.fused_attention([&q, &k, &v], call, mask), None)
-            }
+    x = layer.mlp.apply(tape, &x);
+    if let Some(norm) = &layer.after_mlp {
+        x = apply_norm(tape, &x, norm);
+    }
+    tape.add(&residual, &x)
+}
+
+fn side_by_side(tape: &mut Tape, layer: &Layer, call: &Call, input: &Tensor) -> Tensor {
+    let normed = apply_norm(tape, input, &layer.input_norm);
+    let for_mlp = layer
+        .mlp_norm
+        .as_ref()
+        .map(|norm| apply_norm(tape, input, norm));
+    let (mixed, _weights) = layer.attention.apply(tape, call, &normed);
+    let fed = layer.mlp.apply(tape, for_mlp.as_ref().unwrap_or(&normed));
+    let sum = tape.add(&mixed, &fed);
+    tape.add(&sum, input)
+}
+
+/// The end of a language model: the loss, the scores of every position, or those
+/// of the last one.
+pub(super) fn scores_or_loss(
+    tape: &mut Tape,
+    head: &Linear,
+    hidden: &Tensor,
+    labels: Option<&Tensor>,
+    pass: Pass,
+) -> Tensor {
+    match (pass.output, labels) {
+        (Output::Loss, Some(labels)) => {
+            let logits = head.apply(tape, hidden);
+            causal_loss(tape, &logits, labels, pass)
         }
-        Attention::Eager => {
-            let (k, v) = (tape.repeated(&k, wide), tape.repeated(&v, wide));
-            let (out, weights) = tape.eager_attention([&q, &k, &v], call, mask, Softmax::InFloat);
-            (out, Some(weights))
+        (Output::NextToken, _) => {
+            let width = hidden.elements / pass.tokens().max(1);
+            let last = tape.sliced(hidden, pass.batch * width);
+            head.apply(tape, &last)
         }
-    };
-    (layer.output.apply(tape, &mixed), weights)
-}
-
-fn rotate(tape: &mut Tape, x: &Tensor, [cos, sin]: &[Tensor; 2]) -> Tensor {
-    let straight = tape.multiply(x, cos);
-    let half = tape.sliced(x, x.elements / 2);
-    let other = tape.sliced(x, x.elements - x.elements / 2);
-    let negative = tape.scaled(&half);
-    drop(half);
-    let mut turned = tape.concatenated(&[&negative, &other]);
-    drop(negative);
-    drop(other);
-    turned = tape.multiply(&turned, sin);
-    tape.add(&straight, &turned)
-}
-
-/// Root-mean-square normalisation as models write it: in 32 bit, step by step.
-pub(super) fn rms_norm(tape: &mut Tape, x: &Tensor, weight: &Parameter, width: u64) -> Tensor {
-    let dtype = x.dtype;
-    let mut x = tape.cast(x, Dtype::Float);
-    let square = tape.squared(&x);
-    let variance = tape.mean(&square, width);
-    drop(square);
-    let shifted = tape.shifted(&variance);
-    let scale = tape.activation_by_result(&shifted);
-    drop(shifted);
-    x = tape.multiply(&x, &scale);
-    drop(scale);
-    let back = tape.cast(&x, dtype);
-    tape.multiply(&weight.tensor, &back)
-}
-
-/// The loss of a causal language model: logits to 32 bit, targets shifted.
-pub(super) fn causal_loss(tape: &mut Tape, logits: &Tensor, labels: &Tensor, pass: Pass) -> Tensor {
-    let _padded = tape.constant(pass.batch * (pass.sequence + 1), Dtype::Long);
-    let targets = tape.constant(labels.elements, Dtype::Long);
-    // The caller still holds the logits while the loss is computed.
-    tape.cross_entropy(logits, &targets, Upcast::Yes)
+        _ => head.apply(tape, hidden),
+    }
 }
 
 /// The mask of allowed positions, where the kernel does not know it itself.

@@ -1,22 +1,24 @@
-//! Decoders of the GPT-2 kind: learned positions, pre-normalised blocks, joint
-//! projection of queries, keys and values, GELU written out as operators.
+//! Decoders of the GPT-2 kind: learned positions, pre-normalised blocks, a joint
+//! projection of queries, keys and values.
 
-use super::super::architecture::Transformer;
+use super::super::architecture::{Norm, Transformer};
 use super::super::tape::{
     AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor,
 };
 use super::cache::{Cache, Slot};
-use super::decoder::{causal_loss, causal_mask};
+use super::decoder::{causal_mask, scores_or_loss};
+use super::feed_forward::written_out_gelu;
 use super::layers::{Bias, Layers, Linear, Role};
+use super::norm::{NormLayer, apply_norm};
 use super::{Attention, Block, Outcome, Output, Pass};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]
 struct Layer {
-    input_norm: [Parameter; 2],
+    input_norm: NormLayer,
     joint: Linear,
     output: Linear,
-    mlp_norm: [Parameter; 2],
+    mlp_norm: NormLayer,
     up: Linear,
     down: Linear,
 }
@@ -28,7 +30,7 @@ pub(in super::super) struct Gpt2 {
     words: Parameter,
     positions: Parameter,
     layers: Vec<Layer>,
-    norm: [Parameter; 2],
+    norm: NormLayer,
     head: Linear,
 }
 
@@ -37,19 +39,29 @@ impl Gpt2 {
     pub(in super::super) fn new(shape: &Transformer, make: &mut Layers<'_>) -> Self {
         let hidden = shape.hidden;
         let words = make.table(shape.vocabulary, hidden);
-        let positions = make.table(shape.positions, hidden);
+        let positions = make.table(shape.position_rows, hidden);
+        let joint = shape.query_width() + 2 * shape.key_width();
         let layers = (0..shape.layers)
-            .map(|_| Layer {
-                input_norm: [make.vector(hidden), make.vector(hidden)],
-                joint: make.linear(Role::QueryOrValue, [hidden, 3 * hidden], Bias::Yes),
+            .map(|_| {
+                make.block_ends();
+                Layer {
+                input_norm: NormLayer::new(Norm::Layer, hidden, make),
+                joint: make.linear(Role::QueryOrValue, [hidden, joint], Bias::Yes),
                 output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
-                mlp_norm: [make.vector(hidden), make.vector(hidden)],
+                mlp_norm: NormLayer::new(Norm::Layer, hidden, make),
                 up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
                 down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
+                }
             })
             .collect();
-        let norm = [make.vector(hidden), make.vector(hidden)];
-        let head = make.tied(&words, [hidden, shape.vocabulary], Bias::No);
+        make.block_ends();
+        let norm = NormLayer::new(Norm::Layer, hidden, make);
+        let widths = [hidden, shape.vocabulary];
+        let head = if shape.tied {
+            make.tied(&words, widths, Bias::No)
+        } else {
+            make.linear(Role::Head, widths, Bias::No)
+        };
         Self {
             shape: shape.clone(),
             words,
@@ -62,31 +74,23 @@ impl Gpt2 {
 
     /// One pass.
     pub(in super::super) fn run(&self, tape: &mut Tape, pass: Pass) -> Outcome {
-        let shape = &self.shape;
         let before = tape.meter.charge_to(Kind::Inputs);
         let ids = tape.constant(pass.tokens(), Dtype::Long);
         let padding = pass.padded.then(|| tape.constant(pass.tokens(), Dtype::Long));
         let labels = (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
         let mut inputs = vec![ids.share()];
-        inputs.extend(labels.iter().map(Tensor::share));
+        inputs.extend(labels.iter().chain(&padding).map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);
-        let cache = Cache::filled(tape, shape, pass);
+        let cache = Cache::filled(tape, &self.shape, pass);
         let hidden = self.trunk(tape, &ids, &cache, pass);
         tape.meter.charge_to(Kind::Head);
-        let result = match (pass.output, labels) {
-            (Output::Loss, Some(labels)) => {
-                let logits = self.head.apply(tape, &hidden);
-                causal_loss(tape, &logits, &labels, pass)
-            }
-            (Output::NextToken, _) => {
-                let last = tape.sliced(&hidden, pass.batch * shape.hidden);
-                self.head.apply(tape, &last)
-            }
-            _ => self.head.apply(tape, &hidden),
-        };
+        let result = scores_or_loss(tape, &self.head, &hidden, labels.as_ref(), pass);
         tape.meter.charge_to(before);
-        inputs.extend(padding.iter().map(Tensor::share));
-        Outcome { result, cache: cache.take(), inputs }
+        Outcome {
+            result,
+            cache: cache.take(),
+            inputs,
+        }
     }
 
     fn trunk(&self, tape: &mut Tape, ids: &Tensor, cache: &Cache, pass: Pass) -> Tensor {
@@ -101,36 +105,44 @@ impl Gpt2 {
         let mask = causal_mask(tape, pass, hidden.dtype);
         hidden = tape.dropout(&hidden);
         for (index, layer) in self.layers.iter().enumerate() {
-            let block = self.block(layer, mask.as_ref(), pass, (cache.clone(), index));
+            let block = self.block(layer, mask.as_ref(), (pass, cache, index));
             hidden = if pass.checkpointing {
                 tape.checkpointed(&hidden, &block)
             } else {
                 block(tape, &hidden)
             };
         }
-        tape.layer_norm(&hidden, shape.hidden, &self.norm.each_ref())
+        apply_norm(tape, &hidden, &self.norm)
     }
 
     fn block(
         &self,
         layer: &Layer,
         mask: Option<&Tensor>,
-        pass: Pass,
-        (cache, index): (Cache, usize),
+        (pass, cache, index): (Pass, &Cache, usize),
     ) -> Block {
-        let shape = self.shape.clone();
+        let written_out = self.shape.written_out_activation;
         let layer = layer.clone();
-        let mask = mask.cloned();
+        let call = Call {
+            shape: self.shape.clone(),
+            mask: mask.cloned(),
+            pass,
+            cache: cache.clone(),
+            index,
+        };
         Rc::new(move |tape, input| {
-            let hidden = shape.hidden;
-            let mut x = tape.layer_norm(input, hidden, &layer.input_norm.each_ref());
-            let (attended, _weights) = attention(tape, &shape, &layer, &x, mask.as_ref(), pass, (&cache, index));
+            let mut x = apply_norm(tape, input, &layer.input_norm);
+            let (attended, _weights) = attention(tape, &layer, &call, &x);
             x = tape.add(&attended, input);
             let residual = x.clone();
-            x = tape.layer_norm(&x, hidden, &layer.mlp_norm.each_ref());
+            x = apply_norm(tape, &x, &layer.mlp_norm);
             let mlp = {
                 let mut y = layer.up.apply(tape, &x);
-                y = written_out_gelu(tape, &y);
+                y = if written_out {
+                    written_out_gelu(tape, &y)
+                } else {
+                    tape.activation(&y)
+                };
                 y = layer.down.apply(tape, &y);
                 tape.dropout(&y)
             };
@@ -139,29 +151,33 @@ impl Gpt2 {
     }
 }
 
-fn attention(
-    tape: &mut Tape,
-    shape: &Transformer,
-    layer: &Layer,
-    x: &Tensor,
-    mask: Option<&Tensor>,
+#[derive(Debug)]
+struct Call {
+    shape: Transformer,
+    mask: Option<Tensor>,
     pass: Pass,
-    (cache, index): (&Cache, usize),
-) -> (Tensor, Option<Tensor>) {
+    cache: Cache,
+    index: usize,
+}
+
+fn attention(tape: &mut Tape, layer: &Layer, call: &Call, x: &Tensor) -> (Tensor, Option<Tensor>) {
+    let (shape, pass) = (&call.shape, call.pass);
     let joint = layer.joint.apply(tape, x);
-    let third = joint.elements / 3;
-    let parts = tape.split(&joint, &[third, third, third]);
+    let (queries, keys) = (
+        pass.tokens() * shape.query_width(),
+        pass.tokens() * shape.key_width(),
+    );
+    let parts = tape.split(&joint, &[queries, keys, keys]);
     drop(joint);
-    let [q, k, v] = [0, 1, 2].map(|i| parts.get(i).cloned());
-    let (Some(q), Some(mut k), Some(mut v)) = (q, k, v) else {
+    let [Some(q), Some(mut k), Some(mut v)] = [0, 1, 2].map(|i| parts.get(i).cloned()) else {
         return (x.clone(), None);
     };
     drop(parts);
     if pass.output == Output::NextToken {
-        k = cache.extended(tape, Slot::Key(index), &k, pass);
-        v = cache.extended(tape, Slot::Value(index), &v, pass);
+        k = call.cache.extended(tape, Slot::Key(call.index), &k, pass);
+        v = call.cache.extended(tape, Slot::Value(call.index), &v, pass);
     }
-    let call = AttentionCall {
+    let kernel = AttentionCall {
         batch: pass.batch,
         heads: shape.heads,
         queries: pass.sequence,
@@ -170,33 +186,18 @@ fn attention(
         key_layout: Layout::Strided,
         dropout: true,
     };
+    let mask = call.mask.as_ref();
     let (mut out, weights) = match pass.attention {
-        Attention::Fused => (tape.fused_attention([&q, &k, &v], call, mask), None),
+        Attention::Fused => (tape.fused_attention([&q, &k, &v], kernel, mask), None),
         Attention::Eager => {
-            let (out, weights) = tape.eager_attention([&q, &k, &v], call, mask, Softmax::ThenAsValues);
+            let wide = pass.batch * shape.heads * kernel.keys * shape.head_width;
+            let (k, v) = (tape.repeated(&k, wide), tape.repeated(&v, wide));
+            let (out, weights) =
+                tape.eager_attention([&q, &k, &v], kernel, mask, Softmax::ThenAsValues);
             (out, Some(weights))
         }
     };
     out = layer.output.apply(tape, &out);
     out = tape.dropout(&out);
     (out, weights)
-}
-
-/// `0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, operator by operator.
-fn written_out_gelu(tape: &mut Tape, x: &Tensor) -> Tensor {
-    let half = tape.scaled(x);
-    let bracket = {
-        let mut y = if tape.autocasting() {
-            let up = tape.cast(x, Dtype::Float);
-            tape.powered(&up)
-        } else {
-            tape.powered(x)
-        };
-        y = tape.scaled(&y);
-        y = tape.add(x, &y);
-        y = tape.scaled(&y);
-        y = tape.activation_by_result(&y);
-        tape.shifted(&y)
-    };
-    tape.multiply(&half, &bracket)
 }

@@ -59,12 +59,7 @@ pub(super) enum Unit {
 #[derive(Debug)]
 pub(in super::super) enum ImageNetwork {
     /// Convolutions.
-    Convolutional {
-        /// The steps.
-        units: Vec<Unit>,
-        /// Number of classes.
-        classes: u64,
-    },
+    Convolutional(Vec<Unit>),
     /// A transformer over patches.
     Patches(VisionTransformer),
 }
@@ -74,10 +69,7 @@ impl ImageNetwork {
     pub(in super::super) fn new(shape: &ImageNet, make: &mut Layers<'_>) -> Self {
         match shape {
             ImageNet::Vit(vit) => Self::Patches(VisionTransformer::new(vit, make)),
-            other => Self::Convolutional {
-                units: image_plans::units(other, make),
-                classes: other.classes(),
-            },
+            other => Self::Convolutional(image_plans::units(other, make)),
         }
     }
 
@@ -101,7 +93,7 @@ impl ImageNetwork {
             Checkpointing::None
         };
         let logits = match self {
-            Self::Convolutional { units, .. } => sequence(tape, &image, units, checkpointing).tensor,
+            Self::Convolutional(units) => sequence(tape, &image, units, checkpointing).tensor,
             Self::Patches(vit) => vit.forward(tape, &image, pass),
         };
         tape.meter.charge_to(Kind::Head);

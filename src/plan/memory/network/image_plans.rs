@@ -1,7 +1,7 @@
 //! Which units the known families of image networks are made of (torchvision's
 //! `models/{resnet,vgg,mobilenetv2,efficientnet,convnext}.py`).
 
-use super::super::architecture::{EfficientNet, ImageNet, ResNet, Vgg};
+use super::super::architecture::{ConvNext, EfficientNet, ImageNet, ResNet, Vgg};
 use super::super::tape::Window;
 use super::image::Unit;
 use super::layers::{Bias, Layers, Role};
@@ -18,15 +18,11 @@ const fn window(size: u64, stride: u64) -> Window {
 /// The units of a convolutional network.
 pub(super) fn units(shape: &ImageNet, make: &mut Layers<'_>) -> Vec<Unit> {
     match shape {
-        ImageNet::ResNet(resnet) => self::resnet(resnet, make),
+        ImageNet::Resnet(resnet) => self::resnet(resnet, make),
         ImageNet::Vgg(vgg) => self::vgg(vgg, make),
-        ImageNet::MobileNetV2 { classes } => mobilenet_v2(*classes, make),
-        ImageNet::EfficientNet(net) => efficientnet(net, make),
-        ImageNet::ConvNext {
-            depths,
-            widths,
-            classes,
-        } => convnext(depths, widths, *classes, make),
+        ImageNet::MobilenetV2(net) => mobilenet_v2(net.classes, make),
+        ImageNet::Efficientnet(net) => efficientnet(net, make),
+        ImageNet::Convnext(net) => convnext(net, make),
         ImageNet::Vit(_) => Vec::new(),
     }
 }
@@ -253,11 +249,11 @@ fn efficientnet(shape: &EfficientNet, make: &mut Layers<'_>) -> Vec<Unit> {
     ]
 }
 
-fn convnext(depths: &[u64], widths: &[u64], classes: u64, make: &mut Layers<'_>) -> Vec<Unit> {
+fn convnext(shape: &ConvNext, make: &mut Layers<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut inputs = 3;
     let mut first = true;
-    for (&depth, &width) in depths.iter().zip(widths) {
+    for (&depth, &width) in shape.depths.iter().zip(&shape.widths) {
         let size = if inputs == 3 { 4 } else { 2 };
         let window_of = Window {
             size,
@@ -296,7 +292,7 @@ fn convnext(depths: &[u64], widths: &[u64], classes: u64, make: &mut Layers<'_>)
         Unit::Sequence(units),
         Unit::Average(1),
         channel_norm(make, inputs),
-        classifier(make, inputs, classes),
+        classifier(make, inputs, shape.classes),
     ]
 }
 

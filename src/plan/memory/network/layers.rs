@@ -1,6 +1,9 @@
 //! Weights and the layers made of them, as the training policy stores them.
 
-use super::super::tape::{Convolution, Dtype, Expanded, Kind, Matrix, Parameter, Recording, Tape, Tensor, Trained, Window};
+use std::collections::BTreeMap;
+
+use super::super::tape::{
+    Convolution, Dtype, Expanded, Kind, Matrix, Parameter, Tape, Tensor, Trained, Window};
 
 /// How the weights are stored and which of them are trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,6 +64,8 @@ pub(in super::super) enum Role {
     QueryOrValue,
     /// Any other matrix inside the layers.
     Inner,
+    /// The matrices of all experts of a block, in one piece: packed, never adapted.
+    Expert,
     /// The output head.
     Head,
     /// Anything else: never adapted, never packed.
@@ -92,8 +97,23 @@ pub(in super::super) struct Layers<'t> {
     pub(in super::super) tape: &'t mut Tape,
     policy: Policy,
     parameters: u64,
-    adapter_parameters: u64,
-    sizes: Vec<u64>,
+    trained: BTreeMap<Dtype, Vec<u64>>,
+    trained_parameters: Vec<Parameter>,
+    block_start: u64,
+    largest_block: u64,
+}
+
+/// What was made, in numbers.
+#[derive(Debug)]
+pub(in super::super) struct Made {
+    /// Parameters of the model itself.
+    pub(in super::super) parameters: u64,
+    /// Sizes of the trained tensors, by type.
+    pub(in super::super) trained: BTreeMap<Dtype, Vec<u64>>,
+    /// The trained parameters.
+    pub(in super::super) trained_parameters: Vec<Parameter>,
+    /// Bytes of the weights of the largest block.
+    pub(in super::super) largest_block: u64,
 }
 
 impl<'t> Layers<'t> {
@@ -104,8 +124,10 @@ impl<'t> Layers<'t> {
             tape,
             policy,
             parameters: 0,
-            adapter_parameters: 0,
-            sizes: Vec::new(),
+            trained: BTreeMap::new(),
+            trained_parameters: Vec::new(),
+            block_start: 0,
+            largest_block: 0,
         }
     }
 
@@ -114,9 +136,31 @@ impl<'t> Layers<'t> {
         self.parameters
     }
 
-    /// Sizes of the trained tensors, in elements and type.
-    pub(in super::super) fn into_trained_sizes(self) -> (u64, u64, Vec<u64>) {
-        (self.parameters, self.adapter_parameters, self.sizes)
+    /// Says that the weights made since the last call belong together.
+    pub(in super::super) fn block_ends(&mut self) {
+        let now = self.tape.meter.live();
+        self.largest_block = self.largest_block.max(now.saturating_sub(self.block_start));
+        self.block_start = now;
+    }
+
+    /// Ends the making of weights.
+    pub(in super::super) fn finish(mut self) -> Made {
+        self.block_ends();
+        Made {
+            parameters: self.parameters,
+            trained: self.trained,
+            trained_parameters: self.trained_parameters,
+            largest_block: self.largest_block,
+        }
+    }
+
+    fn parameter(&mut self, elements: u64, dtype: Dtype, trained: Trained) -> Parameter {
+        let parameter = self.tape.parameter(elements, dtype, trained);
+        if trained == Trained::Yes {
+            self.trained.entry(dtype).or_default().push(elements);
+            self.trained_parameters.push(parameter.clone());
+        }
+        parameter
     }
 
     fn rest_dtype(&self) -> Dtype {
@@ -129,10 +173,7 @@ impl<'t> Layers<'t> {
 
     fn own(&mut self, elements: u64, dtype: Dtype) -> Parameter {
         self.parameters += elements;
-        if self.policy.trained == Trained::Yes {
-            self.sizes.push(elements);
-        }
-        self.tape.parameter(elements, dtype, self.policy.trained)
+        self.parameter(elements, dtype, self.policy.trained)
     }
 
     /// A vector: a bias or the weight of a normalisation.
@@ -159,8 +200,23 @@ impl<'t> Layers<'t> {
         [inputs, outputs]: [u64; 2],
         bias: Bias,
     ) -> Linear {
-        let inner = matches!(role, Role::QueryOrValue | Role::Inner);
         let elements = inputs * outputs;
+        self.linear_of(role, elements, [inputs, outputs], bias)
+    }
+
+    /// The same linear layer of `count` experts.
+    pub(in super::super) fn expert_linear(&mut self, count: u64, widths: [u64; 2]) -> Linear {
+        self.linear_of(Role::Expert, count * widths[0] * widths[1], widths, Bias::No)
+    }
+
+    fn linear_of(
+        &mut self,
+        role: Role,
+        elements: u64,
+        [inputs, outputs]: [u64; 2],
+        bias: Bias,
+    ) -> Linear {
+        let inner = matches!(role, Role::QueryOrValue | Role::Inner | Role::Expert);
         let (weight, expanded) = match self.policy.storage {
             Storage::Packed { bytes_per_weight } if inner => {
                 self.parameters += elements;
@@ -190,8 +246,7 @@ impl<'t> Layers<'t> {
         let dtype = self.rest_dtype();
         let [weight, bias] = [inputs * outputs, outputs].map(|elements| {
             self.parameters += elements;
-            self.sizes.push(elements);
-            self.tape.parameter(elements, dtype, Trained::Yes)
+            self.parameter(elements, dtype, Trained::Yes)
         });
         Linear {
             base: Matrix {
@@ -261,10 +316,8 @@ impl<'t> Layers<'t> {
             ]
             .map(|[inputs, outputs]| {
                 let elements = inputs * outputs;
-                self.adapter_parameters += elements;
-                self.sizes.push(elements);
                 Matrix {
-                    weight: self.tape.parameter(elements, adapters.dtype, Trained::Yes),
+                    weight: self.parameter(elements, adapters.dtype, Trained::Yes),
                     bias: None,
                     inputs,
                     outputs,
@@ -302,6 +355,11 @@ impl Bias {
 }
 
 impl Linear {
+    /// Inputs per row.
+    pub(in super::super) const fn inputs(&self) -> u64 {
+        self.base.inputs
+    }
+
     /// Applies the layer, its adapter included (the order of operators is that
     /// of `peft`'s `Linear.forward` and `Linear4bit.forward`).
     pub(in super::super) fn apply(&self, tape: &mut Tape, x: &Tensor) -> Tensor {
@@ -365,9 +423,4 @@ impl Linear {
             None => tape.linear(x, &self.base),
         }
     }
-}
-
-/// Whether a pass records, by what is trained.
-pub(in super::super) const fn recording_for(training: bool) -> Recording {
-    if training { Recording::On } else { Recording::Off }
 }

@@ -1,26 +1,34 @@
 //! Networks as sequences of operators, ready to be replayed on a [`Tape`].
 
+mod attend;
 mod bert;
 mod cache;
 mod decoder;
+mod encoder_decoder;
+mod feed_forward;
 mod gpt2;
 mod image;
 mod image_plans;
 mod layers;
+mod loss;
+mod norm;
 mod vit;
 
 pub(super) use layers::{Adapters, Layers, Policy, Storage, Targets};
 
+use bert::Bert;
+use decoder::Decoder;
+use encoder_decoder::EncoderDecoder;
+use gpt2::Gpt2;
+use image::ImageNetwork;
+
+use super::architecture::{self, Network as Shape, Positions};
+use super::tape::{Recording, Trained};
 use super::tape::{Held, Tape, Tensor};
 use std::rc::Rc;
 
 /// A part of the network that maps one tensor to another.
 pub(super) type Block = Rc<dyn Fn(&mut Tape, &Tensor) -> Tensor>;
-
-pub(super) use bert::Bert;
-pub(super) use decoder::Decoder;
-pub(super) use gpt2::Gpt2;
-pub(super) use image::ImageNetwork;
 
 /// What one pass over a batch of token sequences is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +45,8 @@ pub(super) struct Pass {
     pub(super) checkpointing: bool,
     /// What comes out.
     pub(super) output: Output,
+    /// In which type the loss is computed.
+    pub(super) loss: Loss,
     /// Whether sequences of different length are padded, with a mask.
     pub(super) padded: bool,
 }
@@ -55,6 +65,15 @@ pub(super) enum Attention {
     Eager,
     /// By a fused kernel.
     Fused,
+}
+
+/// In which type the loss of a language model is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Logits are first turned to 32 bit.
+    InFloat,
+    /// In the type of the logits.
+    AsLogits,
 }
 
 /// What a pass gives.
@@ -94,4 +113,83 @@ pub(super) struct ImagePass {
     pub(super) checkpointing: bool,
     /// What comes out.
     pub(super) output: Output,
+}
+
+/// A network with its weights.
+#[derive(Debug)]
+pub(super) enum Network {
+    /// A decoder with rotary positions.
+    Decoder(Decoder),
+    /// A decoder with learned positions.
+    Gpt2(Gpt2),
+    /// An encoder.
+    Bert(Bert),
+    /// An encoder and a decoder.
+    EncoderDecoder(EncoderDecoder),
+    /// A network on images.
+    Image(ImageNetwork),
+}
+
+impl Network {
+    /// Makes the weights.
+    pub(super) fn new(shape: &Shape, make: &mut Layers<'_>, with_head: WithHead) -> Self {
+        match shape {
+            Shape::Image(image) => Self::Image(ImageNetwork::new(image, make)),
+            Shape::Transformer(t) => match (t.block, t.positions) {
+                (architecture::Block::PostNorm, _) => Self::Bert(Bert::new(t, make, with_head)),
+                (architecture::Block::EncoderDecoder, _) => {
+                    Self::EncoderDecoder(EncoderDecoder::new(t, make))
+                }
+                (_, Positions::Learned) => Self::Gpt2(Gpt2::new(t, make)),
+                _ => Self::Decoder(Decoder::new(t, make)),
+            },
+        }
+    }
+
+    /// One pass.
+    pub(super) fn run(&self, tape: &mut Tape, pass: &AnyPass) -> Option<Outcome> {
+        match (self, pass) {
+            (Self::Decoder(network), AnyPass::Tokens(pass)) => Some(network.run(tape, *pass)),
+            (Self::Gpt2(network), AnyPass::Tokens(pass)) => Some(network.run(tape, *pass)),
+            (Self::Bert(network), AnyPass::Tokens(pass)) => Some(network.run(tape, *pass)),
+            (Self::EncoderDecoder(network), AnyPass::Tokens(pass)) => {
+                Some(network.run(tape, *pass))
+            }
+            (Self::Image(network), AnyPass::Images(pass)) => Some(network.run(tape, *pass)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether an encoder gets a task's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WithHead {
+    /// It does.
+    Yes,
+    /// Only the encoder itself.
+    No,
+}
+
+/// A pass over tokens or over images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnyPass {
+    /// Over token sequences.
+    Tokens(Pass),
+    /// Over images.
+    Images(ImagePass),
+}
+
+/// Number of parameters, counted by making the weights.
+pub(super) fn count_parameters(shape: &Shape, with_head: WithHead) -> u64 {
+    let mut tape = Tape::new(Recording::Off);
+    let policy = Policy {
+        weights: super::tape::Dtype::Float,
+        storage: Storage::Plain,
+        rest_in_float: false,
+        trained: Trained::Yes,
+        adapters: None,
+    };
+    let mut make = Layers::new(&mut tape, policy);
+    let _network = Network::new(shape, &mut make, with_head);
+    make.parameters()
 }

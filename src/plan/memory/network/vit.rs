@@ -44,15 +44,19 @@ impl VisionTransformer {
         let side = shape.image / shape.patch.max(1);
         let positions = make.table(side * side + 1, hidden);
         let layers = (0..shape.layers)
-            .map(|_| Layer {
+            .map(|_| {
+                make.block_ends();
+                Layer {
                 input_norm: [make.vector(hidden), make.vector(hidden)],
                 joint: make.linear(Role::QueryOrValue, [hidden, 3 * hidden], Bias::Yes),
                 output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
                 mlp_norm: [make.vector(hidden), make.vector(hidden)],
                 up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
                 down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
+                }
             })
             .collect();
+        make.block_ends();
         let norm = [make.vector(hidden), make.vector(hidden)];
         let head = make.linear(Role::Other, [hidden, shape.classes], Bias::Yes);
         Self {

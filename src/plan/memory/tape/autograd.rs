@@ -1,6 +1,7 @@
 //! The graph that the forward pass leaves, and its backward pass.
 
 use super::meter::{Held, Kind, Meter};
+use super::linear::Parameter;
 use super::{Tape, Tensor};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,6 +89,7 @@ pub(super) struct Graph {
     nodes: Vec<Option<Entry>>,
     waiting: BTreeMap<(usize, usize), Held>,
     gradients: BTreeMap<usize, Held>,
+    accumulating: bool,
 }
 
 /// What an operator records: where gradients go and by which rule, what it keeps.
@@ -168,6 +170,15 @@ impl Tape {
         self.meter.charge_to(before);
     }
 
+    /// Puts gradients of an earlier batch in place; later ones are added to them.
+    pub(in super::super) fn hold_gradients(&mut self, parameters: &[Parameter]) {
+        self.graph.accumulating = true;
+        for parameter in parameters {
+            let held = self.allocate(parameter.tensor.bytes());
+            self.graph.gradients.insert(parameter.id, held);
+        }
+    }
+
     /// Gradients of parameters; they keep their memory until the caller lets go.
     pub(in super::super) fn take_gradients(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.graph.gradients)
@@ -242,6 +253,7 @@ impl Tape {
                     None if gradient.is_sole() => gradient,
                     // A gradient that somebody else still uses cannot be kept as it is.
                     None => self.allocate(gradient.bytes()),
+                    Some(first) if self.graph.accumulating => first,
                     Some(first) => self.sum(first, gradient),
                 };
                 sum.becomes(Kind::Gradients);

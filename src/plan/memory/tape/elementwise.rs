@@ -119,6 +119,14 @@ impl Tape {
         })
     }
 
+    /// Sums rows that belong together, down to `elements`.
+    pub(in super::super) fn summed(&mut self, x: &Tensor, elements: u64) -> Tensor {
+        self.result_of(elements, x.dtype, |_| Record {
+            inputs: vec![(x.edge, Rule::fresh(x.bytes()))],
+            ..Record::default()
+        })
+    }
+
     /// Mean over the last dimension, of size `width`.
     pub(in super::super) fn mean(&mut self, x: &Tensor, width: u64) -> Tensor {
         self.result_of(x.elements / width.max(1), x.dtype, |_| Record {

@@ -155,7 +155,7 @@ pub(in super::super) struct Held(Rc<Block>);
 
 impl Held {
     /// Bytes of the whole piece.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in super::super) fn bytes(&self) -> u64 {
         self.0.bytes
     }
 
