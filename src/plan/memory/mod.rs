@@ -3,6 +3,7 @@ pub mod architecture;
 mod network;
 mod optimizer;
 pub mod question;
+mod sharding;
 mod step;
 mod tape;
 mod dev;

@@ -20,30 +20,32 @@ pub(super) struct Trained<'a> {
 /// bit (arXiv:2110.02861, `bitsandbytes/optim/optimizer.py`). Adafactor keeps
 /// sums of rows and columns in 32 bit (arXiv:1804.04235). With a 32-bit master
 /// copy of 16-bit weights, copy and states are in 32 bit.
-pub(super) fn state_bytes(optimizer: Optimizer, precision: Precision, trained: Trained<'_>) -> u64 {
+pub(super) fn state_bytes(
+    optimizer: Optimizer,
+    precision: Precision,
+    trained: Trained<'_>,
+) -> Vec<u64> {
     let master = precision == Precision::Bf16Master;
     let width = if master { 4 } else { trained.dtype.bytes() };
-    let states: u64 = trained
+    trained
         .sizes
         .iter()
-        .map(|&n| match optimizer {
-            Optimizer::Sgd => 0,
-            Optimizer::Momentum => n * width,
-            Optimizer::Adam | Optimizer::AdamW | Optimizer::PagedAdamW => 2 * n * width,
-            Optimizer::Adam8bit | Optimizer::PagedAdamW8bit if n >= 4096 => {
-                2 * n + 2 * 4 * n.div_ceil(256)
-            }
-            Optimizer::Adam8bit | Optimizer::PagedAdamW8bit => 8 * n,
-            // Row and column sums of a nearly square matrix.
-            Optimizer::Adafactor => 4 * 2 * (n as f64).sqrt().ceil() as u64,
+        .flat_map(|&n| {
+            let (count, each) = match optimizer {
+                Optimizer::Sgd => (0, 0),
+                Optimizer::Momentum => (1, n * width),
+                Optimizer::Adam | Optimizer::AdamW | Optimizer::PagedAdamW => (2, n * width),
+                Optimizer::Adam8bit | Optimizer::PagedAdamW8bit if n >= 4096 => {
+                    (2, n + 4 * n.div_ceil(256))
+                }
+                Optimizer::Adam8bit | Optimizer::PagedAdamW8bit => (2, 4 * n),
+                // Row and column sums of a nearly square matrix.
+                Optimizer::Adafactor => (2, 4 * (n as f64).sqrt().ceil() as u64),
+            };
+            let copy = master.then_some(4 * n);
+            std::iter::repeat_n(each, count).chain(copy)
         })
-        .sum();
-    let copies: u64 = if master {
-        trained.sizes.iter().map(|n| 4 * n).sum()
-    } else {
-        0
-    };
-    states + copies
+        .collect()
 }
 
 /// Bytes taken for the moment of the step.
@@ -51,27 +53,30 @@ pub(super) fn step_bytes(
     optimizer: Optimizer,
     (precision, update): (Precision, Update),
     trained: Trained<'_>,
-) -> u64 {
+) -> Vec<u64> {
     if precision == Precision::Bf16Master {
-        return 0;
+        return Vec::new();
     }
     let width = trained.dtype.bytes();
-    let all: u64 = trained.sizes.iter().map(|n| n * width).sum();
-    let largest = trained.sizes.iter().max().map_or(0, |n| n * width);
+    let largest = trained.sizes.iter().max().copied().unwrap_or(0);
     match (optimizer, update) {
-        (Optimizer::Adam | Optimizer::AdamW, Update::AllAtOnce) => all,
-        (Optimizer::Adam | Optimizer::AdamW, Update::OneByOne) => 2 * largest,
-        // Update and its square in 32 bit, tensor by tensor.
-        (Optimizer::Adafactor, _) => {
-            2 * trained.sizes.iter().max().map_or(0, |n| n * 4)
+        (Optimizer::Adam | Optimizer::AdamW, Update::AllAtOnce) => {
+            trained.sizes.iter().map(|n| n * width).collect()
         }
-        _ => 0,
+        (Optimizer::Adam | Optimizer::AdamW, Update::OneByOne) => vec![largest * width; 2],
+        // Update and its square in 32 bit, tensor by tensor.
+        (Optimizer::Adafactor, _) => vec![largest * 4; 2],
+        _ => Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn total(parts: &[u64]) -> u64 {
+        parts.iter().sum()
+    }
 
     #[test]
     fn states_match_what_a_traced_optimizer_allocated() {
@@ -83,17 +88,20 @@ mod tests {
             dtype: Dtype::Float,
         };
         assert_eq!(
-            state_bytes(Optimizer::AdamW, Precision::Fp32, trained),
+            total(&state_bytes(Optimizer::AdamW, Precision::Fp32, trained)),
             35_089_424
         );
-        assert_eq!(state_bytes(Optimizer::Sgd, Precision::Fp32, trained), 0);
+        assert!(state_bytes(Optimizer::Sgd, Precision::Fp32, trained).is_empty());
         assert_eq!(
-            step_bytes(Optimizer::AdamW, (Precision::Fp32, Update::AllAtOnce), trained),
+            total(&step_bytes(
+                Optimizer::AdamW,
+                (Precision::Fp32, Update::AllAtOnce),
+                trained
+            )),
             17_544_712
         );
-        assert_eq!(
-            step_bytes(Optimizer::AdamW, (Precision::Fp32, Update::Fused), trained),
-            0
+        assert!(
+            step_bytes(Optimizer::AdamW, (Precision::Fp32, Update::Fused), trained).is_empty()
         );
     }
 
@@ -105,7 +113,7 @@ mod tests {
             dtype: Dtype::Half,
         };
         assert_eq!(
-            state_bytes(Optimizer::AdamW, Precision::Bf16Master, trained),
+            total(&state_bytes(Optimizer::AdamW, Precision::Bf16Master, trained)),
             12 * 1024
         );
     }

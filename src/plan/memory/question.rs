@@ -15,6 +15,10 @@ pub struct Question {
     pub task: Task,
     /// In which numbers.
     pub precision: Precision,
+    /// How weights are packed for inference; `None` for what the precision says.
+    pub weight_format: Option<BaseFormat>,
+    /// Whether layers with packed weights keep their inputs in training.
+    pub packed_inputs: PackedInputs,
     /// What updates the weights, when training.
     pub optimizer: Optimizer,
     /// How the update is run.
@@ -163,6 +167,18 @@ impl BaseFormat {
             Self::Gptq4 => 0.5 + 2.5 / 128.0,
         }
     }
+}
+
+/// Whether layers with packed weights keep their inputs in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackedInputs {
+    /// They do not: bitsandbytes from 0.43.2.
+    Released,
+    /// They do: bitsandbytes up to 0.43.1, which held the input of every packed
+    /// layer until the end of the backward pass. The size of what is held, 4
+    /// bytes per number, is fitted on litgpt's published table.
+    Kept,
 }
 
 /// The numbers that weights and computations use.
@@ -326,6 +342,8 @@ impl Question {
                 Task::Lora(_) | Task::Qlora(..) => Precision::Bf16,
                 _ => Precision::MixedBf16,
             },
+            weight_format: None,
+            packed_inputs: PackedInputs::Released,
             optimizer: Optimizer::AdamW,
             update: Update::AllAtOnce,
             batch: 1,

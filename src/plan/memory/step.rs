@@ -7,7 +7,7 @@ use super::network::{
 };
 use super::optimizer::{Trained as TrainedTensors, state_bytes, step_bytes};
 use super::question::{
-    AttentionKind, BaseFormat, LoraTargets, LossKind, Precision, Question, Task, generates,
+    AttentionKind, BaseFormat, LoraTargets, LossKind, PackedInputs, Precision, Question, Task, generates,
 };
 use super::tape::{Dtype, HalfKind, Held, Kind, Recording, Snapshot, Tape, Trained};
 use crate::error::{Error, Result};
@@ -24,12 +24,18 @@ pub(super) struct Phases {
     /// Bytes alive after the forward pass besides weights, optimizer and batch:
     /// what is kept for the backward pass.
     pub(super) kept: u64,
+    /// What the allocator holds from the device in the end.
+    pub(super) reserved: u64,
+    /// The most that the allocator has handed out, its rounding included.
+    pub(super) allocated: u64,
     /// Parameters of the model.
     pub(super) parameters: u64,
     /// Parameters that are trained.
     pub(super) trained: u64,
     /// Bytes of the largest block's weights (what sharding gathers at a time).
     pub(super) largest_block: u64,
+    /// Bytes of the weights outside the blocks.
+    pub(super) outside_blocks: u64,
 }
 
 /// A phase of a step.
@@ -115,6 +121,8 @@ pub(super) fn replay(question: &Question, architecture: &Architecture) -> Result
     if generating {
         let last = inference(question, &shape, policy, (resolved, Stage::LastToken))?;
         phases.backward = last.forward;
+        phases.reserved = phases.reserved.max(last.reserved);
+        phases.allocated = phases.allocated.max(last.allocated);
     }
     Ok(phases)
 }
@@ -145,7 +153,7 @@ fn training(
     let mut make = Layers::new(&mut tape, policy);
     let network = Network::new(shape, &mut make, WithHead::Yes);
     let made = make.finish();
-    let parts: Vec<(u64, u64)> = made
+    let parts: Vec<(Vec<u64>, Vec<u64>)> = made
         .trained
         .iter()
         .map(|(dtype, sizes)| {
@@ -163,35 +171,47 @@ fn training(
             )
         })
         .collect();
-    tape.meter.charge_to(Kind::Optimizer);
-    let _states: Held = tape.allocate(parts.iter().map(|p| p.0).sum());
-    if question.accumulation > 1 {
-        tape.meter.charge_to(Kind::Gradients);
-        tape.hold_gradients(&made.trained_parameters);
+    let mut states: Vec<Held> = Vec::new();
+    let mut phases = Phases::default();
+    // The first step makes the optimizer's states; the second is the one that
+    // repeats, and what the allocator holds after it is what it goes on holding.
+    for step in 0..2 {
+        if question.accumulation > 1 {
+            tape.meter.charge_to(Kind::Gradients);
+            tape.hold_gradients(&made.trained_parameters);
+        }
+        tape.meter.charge_to(Kind::Activations);
+        tape.meter.take_peak();
+        let base = tape.meter.live();
+        let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, Stage::Prompt(false)))?;
+        let inputs: u64 = outcome.inputs.iter().map(Held::bytes).sum();
+        phases.kept = tape.meter.live().saturating_sub(base + inputs);
+        phases.forward = tape.meter.take_peak();
+        let batch = outcome.inputs;
+        tape.backward(outcome.result);
+        phases.backward = tape.meter.take_peak();
+        let gradients = tape.take_gradients();
+        if step == 0 {
+            tape.meter.charge_to(Kind::Optimizer);
+            states = parts.iter().flat_map(|(state, _)| state).map(|&bytes| tape.allocate(bytes)).collect();
+        }
+        tape.meter.charge_to(Kind::Scratch);
+        let scratch: Vec<Held> = parts.iter().flat_map(|(_, step)| step).map(|&bytes| tape.allocate(bytes)).collect();
+        phases.update = tape.meter.take_peak();
+        drop((scratch, gradients, batch));
     }
-    tape.meter.charge_to(Kind::Activations);
-    tape.meter.take_peak();
-    let base = tape.meter.live();
-    let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, Stage::Prompt(false)))?;
-    let inputs: u64 = outcome.inputs.iter().map(Held::bytes).sum();
-    let kept = tape.meter.live().saturating_sub(base + inputs);
-    let forward = tape.meter.take_peak();
-    let held = outcome.inputs;
-    tape.backward(outcome.result);
-    let backward = tape.meter.take_peak();
-    let _gradients = tape.take_gradients();
-    tape.meter.charge_to(Kind::Scratch);
-    let _step = tape.allocate(parts.iter().map(|p| p.1).sum());
-    let update = tape.meter.take_peak();
-    drop(held);
+    let (reserved, allocated) = tape.meter.held_from_device().unwrap_or_default();
+    drop(states);
     Ok(Phases {
-        forward,
-        backward,
-        update,
-        kept,
+        reserved,
+        allocated,
+        ..phases
+    }).map(|phases: Phases| Phases {
         parameters: made.parameters,
         trained: made.trained.iter().flat_map(|(_, sizes)| sizes).sum(),
         largest_block: made.largest_block,
+        outside_blocks: made.outside_blocks,
+        ..phases
     })
 }
 
@@ -210,10 +230,14 @@ fn inference(
     let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, stage))?;
     let forward = tape.meter.take_peak();
     drop(outcome);
+    let (reserved, allocated) = tape.meter.held_from_device().unwrap_or_default();
     Ok(Phases {
         forward,
+        reserved,
+        allocated,
         parameters: made.parameters,
         largest_block: made.largest_block,
+        outside_blocks: made.outside_blocks,
         ..Phases::default()
     })
 }
@@ -321,12 +345,19 @@ fn policy(question: &Question) -> Policy {
             adapters: Some(adapters(lora, weights)),
             storage: Storage::Packed {
                 bytes_per_weight: format.bytes_per_weight(),
+                keeps_input: match question.packed_inputs {
+                    PackedInputs::Released => 0,
+                    PackedInputs::Kept => 4,
+                },
             },
             rest_in_float: format == BaseFormat::Nf4DoublePrepared,
             ..plain
         },
         Task::Inference | Task::Scoring => Policy {
             storage: match question.precision {
+                _ if question.weight_format.is_some() => {
+                    packed(question.weight_format.map_or(1.0, BaseFormat::bytes_per_weight))
+                }
                 Precision::Fp8 => packed(1.0),
                 Precision::Int8 => packed(BaseFormat::Int8.bytes_per_weight()),
                 Precision::Int4 => packed(BaseFormat::Nf4Double.bytes_per_weight()),
@@ -339,7 +370,10 @@ fn policy(question: &Question) -> Policy {
 }
 
 const fn packed(bytes_per_weight: f64) -> Storage {
-    Storage::Packed { bytes_per_weight }
+    Storage::Packed {
+        bytes_per_weight,
+        keeps_input: 0,
+    }
 }
 
 const fn adapters(lora: super::question::LoraSettings, weights: Dtype) -> Adapters {

@@ -43,6 +43,10 @@ pub struct Transformer {
     /// Biases on queries, keys and values.
     #[serde(default)]
     pub qkv_bias: bool,
+    /// Whether one projection makes queries, keys and values together: the parts
+    /// then share its memory.
+    #[serde(default)]
+    pub joint_qkv: bool,
     /// Bias on the attention's output.
     #[serde(default)]
     pub output_bias: bool,

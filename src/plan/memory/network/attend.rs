@@ -32,11 +32,15 @@ pub(super) enum AttentionLayers {
 
 #[derive(Debug, Clone)]
 pub(super) struct Grouped {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    projections: Projections,
     output: Linear,
     head_norms: Option<[NormLayer; 2]>,
+}
+
+#[derive(Debug, Clone)]
+enum Projections {
+    Apart([Linear; 3]),
+    Joint(Linear),
 }
 
 #[derive(Debug, Clone)]
@@ -59,9 +63,16 @@ impl AttentionLayers {
         let hidden = shape.hidden;
         let bias = Bias::when(shape.qkv_bias);
         Self::Grouped(Box::new(Grouped {
-            query: make.linear(Role::QueryOrValue, [hidden, shape.query_width()], bias),
-            key: make.linear(Role::Inner, [hidden, shape.key_width()], bias),
-            value: make.linear(Role::QueryOrValue, [hidden, shape.key_width()], bias),
+            projections: if shape.joint_qkv {
+                let all = shape.query_width() + 2 * shape.key_width();
+                Projections::Joint(make.linear(Role::QueryOrValue, [hidden, all], bias))
+            } else {
+                Projections::Apart([
+                    make.linear(Role::QueryOrValue, [hidden, shape.query_width()], bias),
+                    make.linear(Role::Inner, [hidden, shape.key_width()], bias),
+                    make.linear(Role::QueryOrValue, [hidden, shape.key_width()], bias),
+                ])
+            },
             output: make.linear(
                 Role::Inner,
                 [shape.query_width(), hidden],
@@ -83,17 +94,36 @@ impl AttentionLayers {
 }
 
 impl Grouped {
+    fn projected(&self, tape: &mut Tape, call: &Call, x: &Tensor) -> [Tensor; 3] {
+        let normed = |tape: &mut Tape, tensor: Tensor, which: usize| {
+            match self.head_norms.as_ref().and_then(|norms| norms.get(which)) {
+                Some(norm) => apply_norm(tape, &tensor, norm),
+                None => tensor,
+            }
+        };
+        match &self.projections {
+            Projections::Apart([query, key, value]) => {
+                let q = query.apply(tape, x);
+                let q = normed(tape, q, 0);
+                let k = key.apply(tape, x);
+                let k = normed(tape, k, 1);
+                [q, k, value.apply(tape, x)]
+            }
+            Projections::Joint(joint) => {
+                let tokens = call.pass.tokens();
+                let widths = [call.shape.query_width(), call.shape.key_width()];
+                let [queries, keys] = widths.map(|width| tokens * width);
+                let joint = joint.apply(tape, x);
+                let [q, k, v] = tape.split_three(&joint, [queries, keys, keys]);
+                drop(joint);
+                [normed(tape, q, 0), normed(tape, k, 1), v]
+            }
+        }
+    }
+
     fn apply(&self, tape: &mut Tape, call: &Call, x: &Tensor) -> (Tensor, Option<Tensor>) {
         let (shape, pass) = (&call.shape, call.pass);
-        let mut q = self.query.apply(tape, x);
-        if let Some([norm, _]) = &self.head_norms {
-            q = apply_norm(tape, &q, norm);
-        }
-        let mut k = self.key.apply(tape, x);
-        if let Some([_, norm]) = &self.head_norms {
-            k = apply_norm(tape, &k, norm);
-        }
-        let mut v = self.value.apply(tape, x);
+        let [mut q, mut k, mut v] = self.projected(tape, call, x);
         let (rotated_q, rotated_k) = (rotate(tape, &q, &call.rotary), rotate(tape, &k, &call.rotary));
         q = rotated_q;
         k = rotated_k;

@@ -62,8 +62,8 @@ impl Bert {
         let square = [hidden, hidden];
         let layers = (0..shape.layers)
             .map(|_| {
-                make.block_ends();
-                Layer {
+                make.block_starts();
+                let layer = Layer {
                 query: make.linear(Role::QueryOrValue, square, Bias::Yes),
                 key: make.linear(Role::Inner, square, Bias::Yes),
                 value: make.linear(Role::QueryOrValue, square, Bias::Yes),
@@ -72,10 +72,11 @@ impl Bert {
                 up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
                 down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
                 output_norm: [make.vector(hidden), make.vector(hidden)],
-                }
+                };
+                make.block_ends();
+                layer
             })
             .collect();
-        make.block_ends();
         let head = match (with_head, shape.head) {
             (WithHead::No, _) => {
                 if shape.pooler {

@@ -40,11 +40,12 @@ impl Decoder {
         let embeddings = make.table(shape.vocabulary, hidden);
         let layers = (0..shape.layers)
             .map(|index| {
+                make.block_starts();
+                let layer = Layer::new(shape, index, make);
                 make.block_ends();
-                Layer::new(shape, index, make)
+                layer
             })
             .collect();
-        make.block_ends();
         let final_norm = NormLayer::new(shape.norm, hidden, make);
         let bias = Bias::when(shape.head_bias);
         let head = if shape.tied {

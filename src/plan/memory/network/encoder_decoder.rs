@@ -138,13 +138,15 @@ impl Stack {
         let bias = make.table(32, shape.heads);
         let layers = (0..layers)
             .map(|index| {
-                make.block_ends();
-                Layer {
+                make.block_starts();
+                let layer = Layer {
                 own: Attend::new(shape, make),
                 cross: (side == Side::Decoder).then(|| Attend::new(shape, make)),
                 mlp_norm: NormLayer::new(shape.norm, shape.hidden, make),
                 mlp: FeedForwardLayers::new(shape, index, make),
-                }
+                };
+                make.block_ends();
+                layer
             })
             .collect();
         Self {

@@ -43,18 +43,19 @@ impl Gpt2 {
         let joint = shape.query_width() + 2 * shape.key_width();
         let layers = (0..shape.layers)
             .map(|_| {
-                make.block_ends();
-                Layer {
+                make.block_starts();
+                let layer = Layer {
                 input_norm: NormLayer::new(Norm::Layer, hidden, make),
                 joint: make.linear(Role::QueryOrValue, [hidden, joint], Bias::Yes),
                 output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
                 mlp_norm: NormLayer::new(Norm::Layer, hidden, make),
                 up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
                 down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
-                }
+                };
+                make.block_ends();
+                layer
             })
             .collect();
-        make.block_ends();
         let norm = NormLayer::new(Norm::Layer, hidden, make);
         let widths = [hidden, shape.vocabulary];
         let head = if shape.tied {
@@ -167,12 +168,8 @@ fn attention(tape: &mut Tape, layer: &Layer, call: &Call, x: &Tensor) -> (Tensor
         pass.tokens() * shape.query_width(),
         pass.tokens() * shape.key_width(),
     );
-    let parts = tape.split(&joint, &[queries, keys, keys]);
+    let [q, mut k, mut v] = tape.split_three(&joint, [queries, keys, keys]);
     drop(joint);
-    let [Some(q), Some(mut k), Some(mut v)] = [0, 1, 2].map(|i| parts.get(i).cloned()) else {
-        return (x.clone(), None);
-    };
-    drop(parts);
     if pass.output == Output::NextToken {
         k = call.cache.extended(tape, Slot::Key(call.index), &k, pass);
         v = call.cache.extended(tape, Slot::Value(call.index), &v, pass);

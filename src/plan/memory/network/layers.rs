@@ -30,6 +30,9 @@ pub(in super::super) enum Storage {
     Packed {
         /// Bytes per weight, scales included.
         bytes_per_weight: f64,
+        /// Bytes per number of a copy of each layer's input that is kept in
+        /// training; 0 for none.
+        keeps_input: u64,
     },
 }
 
@@ -101,6 +104,7 @@ pub(in super::super) struct Layers<'t> {
     trained_parameters: Vec<Parameter>,
     block_start: u64,
     largest_block: u64,
+    blocks: u64,
 }
 
 /// What was made, in numbers.
@@ -114,6 +118,8 @@ pub(in super::super) struct Made {
     pub(in super::super) trained_parameters: Vec<Parameter>,
     /// Bytes of the weights of the largest block.
     pub(in super::super) largest_block: u64,
+    /// Bytes of the weights outside the blocks.
+    pub(in super::super) outside_blocks: u64,
 }
 
 impl<'t> Layers<'t> {
@@ -128,6 +134,7 @@ impl<'t> Layers<'t> {
             trained_parameters: Vec::new(),
             block_start: 0,
             largest_block: 0,
+            blocks: 0,
         }
     }
 
@@ -136,21 +143,27 @@ impl<'t> Layers<'t> {
         self.parameters
     }
 
-    /// Says that the weights made since the last call belong together.
+    /// Says that what is made from now on is one block.
+    pub(in super::super) fn block_starts(&mut self) {
+        self.block_start = self.tape.meter.live();
+    }
+
+    /// Says that the block is complete.
     pub(in super::super) fn block_ends(&mut self) {
-        let now = self.tape.meter.live();
-        self.largest_block = self.largest_block.max(now.saturating_sub(self.block_start));
-        self.block_start = now;
+        let bytes = self.tape.meter.live().saturating_sub(self.block_start);
+        self.largest_block = self.largest_block.max(bytes);
+        self.blocks += bytes;
     }
 
     /// Ends the making of weights.
-    pub(in super::super) fn finish(mut self) -> Made {
-        self.block_ends();
+    pub(in super::super) fn finish(self) -> Made {
+        let all = self.tape.meter.live();
         Made {
             parameters: self.parameters,
             trained: self.trained,
             trained_parameters: self.trained_parameters,
             largest_block: self.largest_block,
+            outside_blocks: all.saturating_sub(self.blocks),
         }
     }
 
@@ -218,11 +231,18 @@ impl<'t> Layers<'t> {
     ) -> Linear {
         let inner = matches!(role, Role::QueryOrValue | Role::Inner | Role::Expert);
         let (weight, expanded) = match self.policy.storage {
-            Storage::Packed { bytes_per_weight } if inner => {
+            Storage::Packed {
+                bytes_per_weight,
+                keeps_input,
+            } if inner => {
                 self.parameters += elements;
                 let bytes = (elements as f64 * bytes_per_weight).ceil() as u64;
                 let weight = self.tape.parameter(bytes, Dtype::Bool, Trained::No);
-                (weight, Some(Expanded { dtype: self.policy.weights }))
+                let expanded = Expanded {
+                    dtype: self.policy.weights,
+                    keeps_input,
+                };
+                (weight, Some(expanded))
             }
             _ => {
                 let dtype = if inner { self.policy.weights } else { self.rest_dtype() };

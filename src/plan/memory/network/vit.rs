@@ -45,18 +45,19 @@ impl VisionTransformer {
         let positions = make.table(side * side + 1, hidden);
         let layers = (0..shape.layers)
             .map(|_| {
-                make.block_ends();
-                Layer {
+                make.block_starts();
+                let layer = Layer {
                 input_norm: [make.vector(hidden), make.vector(hidden)],
                 joint: make.linear(Role::QueryOrValue, [hidden, 3 * hidden], Bias::Yes),
                 output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
                 mlp_norm: [make.vector(hidden), make.vector(hidden)],
                 up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
                 down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
-                }
+                };
+                make.block_ends();
+                layer
             })
             .collect();
-        make.block_ends();
         let norm = [make.vector(hidden), make.vector(hidden)];
         let head = make.linear(Role::Other, [hidden, shape.classes], Bias::Yes);
         Self {
@@ -132,11 +133,8 @@ fn attention(tape: &mut Tape, shape: &Vit, layer: &Layer, x: &Tensor, pass: Imag
         tape.copied(&joint)
     };
     let third = joint.elements / 3;
-    let parts = tape.split(&joint, &[third, third, third]);
+    let [q, k, v] = tape.split_three(&joint, [third, third, third]);
     drop(joint);
-    let [Some(q), Some(k), Some(v)] = [0, 1, 2].map(|i| parts.get(i)) else {
-        return x.clone();
-    };
     let call = AttentionCall {
         batch: pass.batch,
         heads: shape.heads,
@@ -148,7 +146,7 @@ fn attention(tape: &mut Tape, shape: &Vit, layer: &Layer, x: &Tensor, pass: Imag
     };
     let mixed = match pass.attention {
         Attention::Fused => {
-            let mixed = tape.fused_attention([q, k, v], call, None);
+            let mixed = tape.fused_attention([&q, &k, &v], call, None);
             // The 16-bit kernel writes positions first, as the next layer wants it.
             if pass.batch > 1 && mixed.dtype == Dtype::Float {
                 tape.copied(&mixed)
@@ -156,7 +154,7 @@ fn attention(tape: &mut Tape, shape: &Vit, layer: &Layer, x: &Tensor, pass: Imag
                 mixed
             }
         }
-        Attention::Eager => tape.eager_attention([q, k, v], call, None, Softmax::AsIs).0,
+        Attention::Eager => tape.eager_attention([&q, &k, &v], call, None, Softmax::AsIs).0,
     };
     layer.output.apply(tape, &mixed)
 }

@@ -236,7 +236,13 @@ impl Tape {
         }
     }
 
-    /// Splits into equal parts that share the memory; the gradients of the parts
+    /// Splits into three parts; see [`Self::split`].
+    pub(in super::super) fn split_three(&mut self, x: &Tensor, parts: [u64; 3]) -> [Tensor; 3] {
+        let mut made = self.split(x, &parts).into_iter();
+        parts.map(|elements| made.next().unwrap_or_else(|| x.view(elements)))
+    }
+
+    /// Splits into that share the memory; the gradients of the parts
     /// are concatenated.
     pub(in super::super) fn split(&mut self, x: &Tensor, parts: &[u64]) -> Vec<Tensor> {
         let edge = self.record(Record {

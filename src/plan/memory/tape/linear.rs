@@ -37,6 +37,9 @@ pub(in super::super) struct Matrix {
 pub(in super::super) struct Expanded {
     /// The type that it is expanded to.
     pub(in super::super) dtype: Dtype,
+    /// Bytes per number of a copy of the input that is kept for the backward
+    /// pass although the weight is frozen; 0 for none.
+    pub(in super::super) keeps_input: u64,
 }
 
 impl Tape {
@@ -100,6 +103,10 @@ impl Tape {
         let room = self.allocate(full);
         self.meter.charge_to(before);
         let dtype = x.dtype;
+        let mut saved = vec![matrix.weight.tensor.held.clone()];
+        if expanded.keeps_input > 0 && self.is_recording() {
+            saved.push(self.allocate(x.elements * expanded.keeps_input));
+        }
         let out = self.result_of(rows * matrix.outputs, dtype, |_| Record {
             inputs: vec![(
                 x.edge,
@@ -109,7 +116,7 @@ impl Tape {
                     reduced: None,
                 },
             )],
-            saved: vec![matrix.weight.tensor.held.clone()],
+            saved,
             ..Record::default()
         });
         drop(room);

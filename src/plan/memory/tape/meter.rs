@@ -1,5 +1,6 @@
 //! Counts bytes alive, by what they are for, and remembers the peak.
 
+use super::allocator::Allocator;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -55,6 +56,17 @@ impl Snapshot {
         self.0[kind.index()]
     }
 
+    /// The same with another number for one kind.
+    pub(in super::super) const fn with(mut self, kind: Kind, bytes: u64) -> Self {
+        self.0[kind.index()] = bytes;
+        self
+    }
+
+    /// The same with more of one kind.
+    pub(in super::super) const fn plus(self, kind: Kind, bytes: u64) -> Self {
+        self.with(kind, self.of(kind) + bytes)
+    }
+
     /// Bytes of all kinds.
     pub(in super::super) fn total(&self) -> u64 {
         self.0.iter().sum()
@@ -69,6 +81,7 @@ pub(in super::super) struct Meter {
     peak: Cell<u64>,
     at_peak: RefCell<Snapshot>,
     kind: Cell<Kind>,
+    allocator: Option<RefCell<Allocator>>,
 }
 
 impl Default for Meter {
@@ -79,17 +92,40 @@ impl Default for Meter {
             peak: Cell::new(0),
             at_peak: RefCell::default(),
             kind: Cell::new(Kind::Activations),
+            allocator: None,
         }
     }
 }
 
 impl Meter {
+    /// A meter that also keeps the books of a caching allocator.
+    pub(in super::super) fn with_allocator() -> Self {
+        Self {
+            allocator: Some(RefCell::default()),
+            ..Self::default()
+        }
+    }
+
+    /// What the allocator holds from the device, and the most that it had handed
+    /// out, when its books are kept.
+    pub(in super::super) fn held_from_device(&self) -> Option<(u64, u64)> {
+        self.allocator.as_ref().map(|allocator| {
+            let allocator = allocator.borrow();
+            (allocator.reserved(), allocator.peak_allocated())
+        })
+    }
+
     /// Takes `bytes`; they are given back when the last [`Held`] is dropped.
     pub(super) fn take(meter: &Rc<Self>, bytes: u64) -> Held {
         let kind = meter.kind.get();
         meter.add(kind, bytes);
+        let address = match &meter.allocator {
+            Some(allocator) if bytes > 0 => Some(allocator.borrow_mut().take(bytes)),
+            _ => None,
+        };
         Held(Rc::new(Block {
             bytes,
+            address,
             kind: Cell::new(kind),
             meter: Rc::clone(meter),
         }))
@@ -139,6 +175,7 @@ impl Meter {
 #[derive(Debug)]
 struct Block {
     bytes: u64,
+    address: Option<u64>,
     kind: Cell<Kind>,
     meter: Rc<Meter>,
 }
@@ -146,6 +183,9 @@ struct Block {
 impl Drop for Block {
     fn drop(&mut self) {
         self.meter.remove(self.kind.get(), self.bytes);
+        if let (Some(allocator), Some(address)) = (&self.meter.allocator, self.address) {
+            allocator.borrow_mut().give_back(address);
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! `torch/csrc/autograd/engine.cpp`, `functions/accumulate_grad.h`,
 //! `aten/src/ATen/autocast_mode.h`); the same holds for most eager frameworks.
 
+mod allocator;
 mod attention;
 mod autograd;
 mod convolution;
@@ -118,7 +119,7 @@ impl Tape {
     /// An empty replay; `recording` says whether a backward pass will follow.
     pub(super) fn new(recording: Recording) -> Self {
         Self {
-            meter: Rc::new(Meter::default()),
+            meter: Rc::new(Meter::with_allocator()),
             graph: autograd::Graph::default(),
             recording: recording == Recording::On,
             training: recording == Recording::On,
