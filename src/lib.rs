@@ -14,5 +14,6 @@
 pub mod caveat;
 pub mod error;
 pub mod estimate;
+pub mod plan;
 pub mod profile;
 pub mod units;

@@ -100,9 +100,7 @@ mod tests {
             )),
             17_544_712
         );
-        assert!(
-            step_bytes(Optimizer::AdamW, (Precision::Fp32, Update::Fused), trained).is_empty()
-        );
+        assert!(step_bytes(Optimizer::AdamW, (Precision::Fp32, Update::Fused), trained).is_empty());
     }
 
     #[test]
@@ -113,7 +111,11 @@ mod tests {
             dtype: Dtype::Half,
         };
         assert_eq!(
-            total(&state_bytes(Optimizer::AdamW, Precision::Bf16Master, trained)),
+            total(&state_bytes(
+                Optimizer::AdamW,
+                Precision::Bf16Master,
+                trained
+            )),
             12 * 1024
         );
     }

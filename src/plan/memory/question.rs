@@ -444,10 +444,10 @@ impl Question {
         transformer: &super::architecture::Transformer,
     ) -> Result<()> {
         if self.image_side.is_some() {
-            return Err(Error::bad_input(format!(
-                "{name} works on tokens: it has no image size"
-            ))
-            .hint("give a sequence length instead"));
+            return Err(
+                Error::bad_input(format!("{name} works on tokens: it has no image size"))
+                    .hint("give a sequence length instead"),
+            );
         }
         let rows = transformer.position_rows;
         match self.sequence {

@@ -62,11 +62,8 @@ pub(super) fn shard(phases: Phases, sharding: Sharding) -> Phases {
         Strategy::Zero2 => divide(snapshot, &[Kind::Optimizer, Kind::Gradients]),
         Strategy::Zero3 => {
             let gathered = 2 * phases.largest_block + phases.outside_blocks;
-            divide(
-                snapshot,
-                &[Kind::Optimizer, Kind::Gradients, Kind::Weights],
-            )
-            .plus(Kind::WeightCopies, gathered)
+            divide(snapshot, &[Kind::Optimizer, Kind::Gradients, Kind::Weights])
+                .plus(Kind::WeightCopies, gathered)
         }
         // Gradients are copied into buckets to be summed over the cards.
         Strategy::Replicated if training => {

@@ -1,13 +1,14 @@
 //! One training step or inference pass, phase by phase.
 
-use super::architecture::{Architecture, Head, Network as Shape, Transformer};
+use super::architecture::{Architecture, Network as Shape, Transformer};
 use super::network::{
     Adapters, AnyPass, Attention, ImagePass, Layers, Loss, Network, Output, Pass, Policy, Storage,
     Targets, WithHead,
 };
 use super::optimizer::{Trained as TrainedTensors, state_bytes, step_bytes};
 use super::question::{
-    AttentionKind, BaseFormat, LoraTargets, LossKind, PackedInputs, Precision, Question, Task, generates,
+    AttentionKind, BaseFormat, LoraTargets, LossKind, PackedInputs, Precision, Question, Task,
+    generates,
 };
 use super::tape::{Dtype, HalfKind, Held, Kind, Recording, Snapshot, Tape, Trained};
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ pub(super) struct Phases {
     pub(super) backward: Snapshot,
     /// Update of the weights.
     pub(super) update: Snapshot,
+    /// Loading: packed weights, and the largest matrix before it is packed.
+    pub(super) loading: Snapshot,
     /// Bytes alive after the forward pass besides weights, optimizer and batch:
     /// what is kept for the backward pass.
     pub(super) kept: u64,
@@ -36,6 +39,8 @@ pub(super) struct Phases {
     pub(super) largest_block: u64,
     /// Bytes of the weights outside the blocks.
     pub(super) outside_blocks: u64,
+    /// Elements of the largest matrix.
+    pub(super) largest_matrix: u64,
 }
 
 /// A phase of a step.
@@ -49,6 +54,8 @@ pub enum Phase {
     Update,
     /// Generating the last token.
     Decode,
+    /// Loading weights that are packed on the card.
+    Load,
 }
 
 impl Phase {
@@ -60,6 +67,7 @@ impl Phase {
             Self::Backward => "backward pass",
             Self::Update => "update of the weights",
             Self::Decode => "last generated token",
+            Self::Load => "loading of the weights",
         }
     }
 }
@@ -117,7 +125,12 @@ pub(super) fn replay(question: &Question, architecture: &Architecture) -> Result
         return training(question, &shape, policy, resolved);
     }
     let generating = question.task == Task::Inference && generates(architecture);
-    let mut phases = inference(question, &shape, policy, (resolved, Stage::Prompt(generating)))?;
+    let mut phases = inference(
+        question,
+        &shape,
+        policy,
+        (resolved, Stage::Prompt(generating)),
+    )?;
     if generating {
         let last = inference(question, &shape, policy, (resolved, Stage::LastToken))?;
         phases.backward = last.forward;
@@ -172,7 +185,10 @@ fn training(
         })
         .collect();
     let mut states: Vec<Held> = Vec::new();
-    let mut phases = Phases::default();
+    let mut phases = Phases {
+        loading: loading(&tape, made.largest_matrix, policy),
+        ..Phases::default()
+    };
     // The first step makes the optimizer's states; the second is the one that
     // repeats, and what the allocator holds after it is what it goes on holding.
     for step in 0..2 {
@@ -183,7 +199,12 @@ fn training(
         tape.meter.charge_to(Kind::Activations);
         tape.meter.take_peak();
         let base = tape.meter.live();
-        let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, Stage::Prompt(false)))?;
+        let outcome = run(
+            &mut tape,
+            &network,
+            question,
+            pass(question, shape, resolved, Stage::Prompt(false)),
+        )?;
         let inputs: u64 = outcome.inputs.iter().map(Held::bytes).sum();
         phases.kept = tape.meter.live().saturating_sub(base + inputs);
         phases.forward = tape.meter.take_peak();
@@ -193,10 +214,18 @@ fn training(
         let gradients = tape.take_gradients();
         if step == 0 {
             tape.meter.charge_to(Kind::Optimizer);
-            states = parts.iter().flat_map(|(state, _)| state).map(|&bytes| tape.allocate(bytes)).collect();
+            states = parts
+                .iter()
+                .flat_map(|(state, _)| state)
+                .map(|&bytes| tape.allocate(bytes))
+                .collect();
         }
         tape.meter.charge_to(Kind::Scratch);
-        let scratch: Vec<Held> = parts.iter().flat_map(|(_, step)| step).map(|&bytes| tape.allocate(bytes)).collect();
+        let scratch: Vec<Held> = parts
+            .iter()
+            .flat_map(|(_, step)| step)
+            .map(|&bytes| tape.allocate(bytes))
+            .collect();
         phases.update = tape.meter.take_peak();
         drop((scratch, gradients, batch));
     }
@@ -206,11 +235,13 @@ fn training(
         reserved,
         allocated,
         ..phases
-    }).map(|phases: Phases| Phases {
+    })
+    .map(|phases: Phases| Phases {
         parameters: made.parameters,
         trained: made.trained.iter().flat_map(|(_, sizes)| sizes).sum(),
         largest_block: made.largest_block,
         outside_blocks: made.outside_blocks,
+        largest_matrix: made.largest_matrix,
         ..phases
     })
 }
@@ -227,19 +258,44 @@ fn inference(
     let made = make.finish();
     tape.meter.charge_to(Kind::Activations);
     tape.meter.take_peak();
-    let outcome = run(&mut tape, &network, question, pass(question, shape, resolved, stage))?;
+    let before = loading(&tape, made.largest_matrix, policy);
+    let outcome = run(
+        &mut tape,
+        &network,
+        question,
+        pass(question, shape, resolved, stage),
+    )?;
     let forward = tape.meter.take_peak();
     drop(outcome);
     let (reserved, allocated) = tape.meter.held_from_device().unwrap_or_default();
     Ok(Phases {
         forward,
+        loading: before,
         reserved,
         allocated,
         parameters: made.parameters,
         largest_block: made.largest_block,
         outside_blocks: made.outside_blocks,
+        largest_matrix: made.largest_matrix,
         ..Phases::default()
     })
+}
+
+/// A matrix is packed on the card: it is there in 16 bit first.
+fn loading(tape: &Tape, largest_matrix: u64, policy: Policy) -> Snapshot {
+    match policy.storage {
+        Storage::Packed { .. } => tape.meter.now().plus(Kind::Scratch, 2 * largest_matrix),
+        Storage::Plain => Snapshot::default(),
+    }
+}
+
+/// Bytes of one number in the cache of keys and values.
+pub(super) fn cache_bytes(question: &Question) -> u64 {
+    if casts(question) {
+        Dtype::Half.bytes()
+    } else {
+        weight_dtype(question).bytes()
+    }
 }
 
 fn run(
@@ -302,11 +358,12 @@ fn pass(question: &Question, shape: &Shape, resolved: Resolved, stage: Stage) ->
 }
 
 fn casts(question: &Question) -> bool {
-    question.frozen_autocast || matches!(
-        (question.precision, question.task),
-        (Precision::MixedFp16 | Precision::MixedBf16, _)
-            | (_, Task::Qlora(_, BaseFormat::Nf4DoublePrepared))
-    )
+    question.frozen_autocast
+        || matches!(
+            (question.precision, question.task),
+            (Precision::MixedFp16 | Precision::MixedBf16, _)
+                | (_, Task::Qlora(_, BaseFormat::Nf4DoublePrepared))
+        )
 }
 
 fn weight_dtype(question: &Question) -> Dtype {
@@ -355,9 +412,11 @@ fn policy(question: &Question) -> Policy {
         },
         Task::Inference | Task::Scoring => Policy {
             storage: match question.precision {
-                _ if question.weight_format.is_some() => {
-                    packed(question.weight_format.map_or(1.0, BaseFormat::bytes_per_weight))
-                }
+                _ if question.weight_format.is_some() => packed(
+                    question
+                        .weight_format
+                        .map_or(1.0, BaseFormat::bytes_per_weight),
+                ),
                 Precision::Fp8 => packed(1.0),
                 Precision::Int8 => packed(BaseFormat::Int8.bytes_per_weight()),
                 Precision::Int4 => packed(BaseFormat::Nf4Double.bytes_per_weight()),
@@ -387,9 +446,4 @@ const fn adapters(lora: super::question::LoraSettings, weights: Dtype) -> Adapte
         dtype: if lora.in_float { Dtype::Float } else { weights },
         dropout: lora.dropout,
     }
-}
-
-/// The head that the replay uses.
-pub(super) fn head_of(question: &Question, transformer: &Transformer) -> Head {
-    question.head.unwrap_or(transformer.head)
 }

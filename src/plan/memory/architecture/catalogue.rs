@@ -45,8 +45,8 @@ impl Catalogue {
             let text = file
                 .contents_utf8()
                 .ok_or_else(|| Error::machine(format!("{name} is not text")))?;
-            let parsed: File = toml::from_str(text)
-                .map_err(|error| Error::machine(format!("{name}: {error}")))?;
+            let parsed: File =
+                toml::from_str(text).map_err(|error| Error::machine(format!("{name}: {error}")))?;
             architectures.extend(parsed.architecture);
         }
         Ok(Self { architectures })

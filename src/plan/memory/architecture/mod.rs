@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod hf_config;
+mod hf_families;
 mod image;
 mod kv_cache;
 mod transformer;
@@ -52,7 +53,10 @@ impl Architecture {
     /// Number of parameters, counted from the shape (encoders without a task's head).
     #[must_use]
     pub fn counted_parameters(&self) -> Count {
-        Count::new(super::network::count_parameters(&self.network, super::network::WithHead::No))
+        Count::new(super::network::count_parameters(
+            &self.network,
+            super::network::WithHead::No,
+        ))
     }
 
     /// The transformer, if it is one.

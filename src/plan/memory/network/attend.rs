@@ -78,14 +78,19 @@ impl AttentionLayers {
                 [shape.query_width(), hidden],
                 Bias::when(shape.output_bias),
             ),
-            head_norms: shape.qk_norm.then(|| {
-                [0, 1].map(|_| NormLayer::new(shape.norm, shape.head_width, make))
-            }),
+            head_norms: shape
+                .qk_norm
+                .then(|| [0, 1].map(|_| NormLayer::new(shape.norm, shape.head_width, make))),
         }))
     }
 
     /// Applies it; gives the result and the score matrix, where there is one.
-    pub(super) fn apply(&self, tape: &mut Tape, call: &Call, x: &Tensor) -> (Tensor, Option<Tensor>) {
+    pub(super) fn apply(
+        &self,
+        tape: &mut Tape,
+        call: &Call,
+        x: &Tensor,
+    ) -> (Tensor, Option<Tensor>) {
         match self {
             Self::Grouped(layers) => layers.apply(tape, call, x),
             Self::Latent(layers) => layers.apply(tape, call, x),
@@ -95,11 +100,13 @@ impl AttentionLayers {
 
 impl Grouped {
     fn projected(&self, tape: &mut Tape, call: &Call, x: &Tensor) -> [Tensor; 3] {
-        let normed = |tape: &mut Tape, tensor: Tensor, which: usize| {
-            match self.head_norms.as_ref().and_then(|norms| norms.get(which)) {
-                Some(norm) => apply_norm(tape, &tensor, norm),
-                None => tensor,
-            }
+        let normed = |tape: &mut Tape, tensor: Tensor, which: usize| match self
+            .head_norms
+            .as_ref()
+            .and_then(|norms| norms.get(which))
+        {
+            Some(norm) => apply_norm(tape, &tensor, norm),
+            None => tensor,
         };
         match &self.projections {
             Projections::Apart([query, key, value]) => {
@@ -124,7 +131,10 @@ impl Grouped {
     fn apply(&self, tape: &mut Tape, call: &Call, x: &Tensor) -> (Tensor, Option<Tensor>) {
         let (shape, pass) = (&call.shape, call.pass);
         let [mut q, mut k, mut v] = self.projected(tape, call, x);
-        let (rotated_q, rotated_k) = (rotate(tape, &q, &call.rotary), rotate(tape, &k, &call.rotary));
+        let (rotated_q, rotated_k) = (
+            rotate(tape, &q, &call.rotary),
+            rotate(tape, &k, &call.rotary),
+        );
         q = rotated_q;
         k = rotated_k;
         if pass.output == Output::NextToken {
@@ -138,7 +148,11 @@ impl Grouped {
             queries: pass.sequence,
             keys: pass.sequence + pass.past,
             value_width: shape.head_width,
-            key_layout: if grouped { Layout::Gathered } else { Layout::Strided },
+            key_layout: if grouped {
+                Layout::Gathered
+            } else {
+                Layout::Strided
+            },
             dropout: false,
         };
         let wide = kernel.batch * kernel.heads * kernel.keys * shape.head_width;
@@ -179,7 +193,11 @@ impl LatentLayers {
         Self {
             latent,
             query_down,
-            query: make.linear(Role::QueryOrValue, [query_inputs, shape.heads * head], Bias::No),
+            query: make.linear(
+                Role::QueryOrValue,
+                [query_inputs, shape.heads * head],
+                Bias::No,
+            ),
             down: make.linear(
                 Role::Inner,
                 [hidden, latent.kv_rank + latent.rope_width],
@@ -194,7 +212,11 @@ impl LatentLayers {
                 ],
                 Bias::No,
             ),
-            output: make.linear(Role::Inner, [shape.heads * latent.value_width, hidden], Bias::No),
+            output: make.linear(
+                Role::Inner,
+                [shape.heads * latent.value_width, hidden],
+                Bias::No,
+            ),
         }
     }
 
@@ -210,7 +232,10 @@ impl LatentLayers {
             None => self.query.apply(tape, x),
         };
         let joint = self.down.apply(tape, x);
-        let parts = tape.split(&joint, &[tokens * latent.kv_rank, tokens * latent.rope_width]);
+        let parts = tape.split(
+            &joint,
+            &[tokens * latent.kv_rank, tokens * latent.rope_width],
+        );
         drop(joint);
         let [Some(low), Some(position)] = [0, 1].map(|i| parts.get(i)) else {
             return (x.clone(), None);
@@ -219,14 +244,19 @@ impl LatentLayers {
         let mut position = rotate(tape, position, &call.rotary);
         if pass.output == Output::NextToken {
             low = call.cache.extended(tape, Slot::Key(call.index), &low, pass);
-            position = call.cache.extended(tape, Slot::Value(call.index), &position, pass);
+            position = call
+                .cache
+                .extended(tape, Slot::Value(call.index), &position, pass);
         }
         let keys = pass.batch * (pass.sequence + pass.past);
         q = tape.copied(&q);
         let expanded = self.up.apply(tape, &low);
         let halves = tape.split(
             &expanded,
-            &[keys * heads * latent.plain_width, keys * heads * latent.value_width],
+            &[
+                keys * heads * latent.plain_width,
+                keys * heads * latent.value_width,
+            ],
         );
         drop(expanded);
         let [Some(plain), Some(v)] = [0, 1].map(|i| halves.get(i)) else {

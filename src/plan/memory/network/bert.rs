@@ -64,14 +64,14 @@ impl Bert {
             .map(|_| {
                 make.block_starts();
                 let layer = Layer {
-                query: make.linear(Role::QueryOrValue, square, Bias::Yes),
-                key: make.linear(Role::Inner, square, Bias::Yes),
-                value: make.linear(Role::QueryOrValue, square, Bias::Yes),
-                output: make.linear(Role::Inner, square, Bias::Yes),
-                attention_norm: [make.vector(hidden), make.vector(hidden)],
-                up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
-                down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
-                output_norm: [make.vector(hidden), make.vector(hidden)],
+                    query: make.linear(Role::QueryOrValue, square, Bias::Yes),
+                    key: make.linear(Role::Inner, square, Bias::Yes),
+                    value: make.linear(Role::QueryOrValue, square, Bias::Yes),
+                    output: make.linear(Role::Inner, square, Bias::Yes),
+                    attention_norm: [make.vector(hidden), make.vector(hidden)],
+                    up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
+                    down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
+                    output_norm: [make.vector(hidden), make.vector(hidden)],
                 };
                 make.block_ends();
                 layer
@@ -118,7 +118,9 @@ impl Bert {
         let shape = &self.shape;
         let before = tape.meter.charge_to(Kind::Inputs);
         let ids = tape.constant(pass.tokens(), Dtype::Long);
-        let padding = pass.padded.then(|| tape.constant(pass.tokens(), Dtype::Long));
+        let padding = pass
+            .padded
+            .then(|| tape.constant(pass.tokens(), Dtype::Long));
         let labels = (pass.output == Output::Loss).then(|| {
             let targets = match self.head {
                 HeadLayers::Tokens { .. } => pass.tokens(),
@@ -141,20 +143,13 @@ impl Bert {
         }
     }
 
-    fn trunk(
-        &self,
-        tape: &mut Tape,
-        ids: &Tensor,
-        padding: Option<&Tensor>,
-        pass: Pass,
-    ) -> Tensor {
+    fn trunk(&self, tape: &mut Tape, ids: &Tensor, padding: Option<&Tensor>, pass: Pass) -> Tensor {
         let kinds = tape.constant(pass.sequence, Dtype::Long);
         let embedded = self.embed(tape, ids, &kinds, pass);
         drop(kinds);
         let mut hidden = embedded.clone();
-        let mask = padding.map(|_| {
-            tape.constant(pass.batch * pass.sequence * pass.sequence, Dtype::Bool)
-        });
+        let mask =
+            padding.map(|_| tape.constant(pass.batch * pass.sequence * pass.sequence, Dtype::Bool));
         for layer in &self.layers {
             let block = self.block(layer, mask.as_ref(), pass);
             hidden = if pass.checkpointing {

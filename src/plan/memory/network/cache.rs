@@ -26,20 +26,24 @@ impl Cache {
         let cache = Self::default();
         if pass.output == Output::NextToken && pass.past > 0 {
             let before = tape.meter.charge_to(Kind::KvCache);
-            for layer in 0..shape.layers as usize {
-                let [keys, values] = match shape.latent {
-                    Some(latent) => [latent.kv_rank, latent.rope_width],
-                    None => [shape.key_width(), shape.key_width()],
-                };
-                for (slot, width) in [(Slot::Key(layer), keys), (Slot::Value(layer), values)] {
-                    let elements = pass.batch * pass.past * width;
-                    let held = tape.allocate(elements * tape.compute_dtype().bytes());
-                    cache.0.borrow_mut().insert(slot, held);
-                }
-            }
+            cache.fill(tape, shape, pass.batch * pass.past);
             tape.meter.charge_to(before);
         }
         cache
+    }
+
+    fn fill(&self, tape: &Tape, shape: &Transformer, tokens: u64) {
+        let [keys, values] = match shape.latent {
+            Some(latent) => [latent.kv_rank, latent.rope_width],
+            None => [shape.key_width(), shape.key_width()],
+        };
+        let width = tape.compute_dtype().bytes();
+        for layer in 0..shape.layers as usize {
+            for (slot, numbers) in [(Slot::Key(layer), keys), (Slot::Value(layer), values)] {
+                let held = tape.allocate(tokens * numbers * width);
+                self.0.borrow_mut().insert(slot, held);
+            }
+        }
     }
 
     /// Appends `new`, by a copy of old and new together.

@@ -69,7 +69,8 @@ impl Decoder {
     pub(in super::super) fn run(&self, tape: &mut Tape, pass: Pass) -> Outcome {
         let before = tape.meter.charge_to(Kind::Inputs);
         let ids = tape.constant(pass.tokens(), Dtype::Long);
-        let labels = (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
+        let labels =
+            (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
         let mut inputs = vec![ids.share()];
         inputs.extend(labels.iter().map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);

@@ -140,10 +140,10 @@ impl Stack {
             .map(|index| {
                 make.block_starts();
                 let layer = Layer {
-                own: Attend::new(shape, make),
-                cross: (side == Side::Decoder).then(|| Attend::new(shape, make)),
-                mlp_norm: NormLayer::new(shape.norm, shape.hidden, make),
-                mlp: FeedForwardLayers::new(shape, index, make),
+                    own: Attend::new(shape, make),
+                    cross: (side == Side::Decoder).then(|| Attend::new(shape, make)),
+                    mlp_norm: NormLayer::new(shape.norm, shape.hidden, make),
+                    mlp: FeedForwardLayers::new(shape, index, make),
                 };
                 make.block_ends();
                 layer
@@ -193,7 +193,10 @@ impl Attend {
         };
         let mut mixed = match pass.attention {
             Attention::Fused => tape.fused_attention([&q, &k, &v], call, bias),
-            Attention::Eager => tape.eager_attention([&q, &k, &v], call, bias, Softmax::AsIs).0,
+            Attention::Eager => {
+                tape.eager_attention([&q, &k, &v], call, bias, Softmax::AsIs)
+                    .0
+            }
         };
         mixed = self.output.apply(tape, &mixed);
         mixed = tape.dropout(&mixed);
@@ -213,7 +216,9 @@ fn block(
     let bias = bias.clone();
     let read = read.cloned();
     Rc::new(move |tape, input| {
-        let mut x = layer.own.apply(tape, &shape, (input, None), Some(&bias), pass);
+        let mut x = layer
+            .own
+            .apply(tape, &shape, (input, None), Some(&bias), pass);
         if let Some(cross) = &layer.cross {
             x = cross.apply(tape, &shape, (&x, read.as_ref()), None, pass);
         }

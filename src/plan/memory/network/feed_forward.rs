@@ -42,9 +42,8 @@ impl FeedForwardLayers {
         if experts.routing_bias {
             make.vector(experts.count);
         }
-        let mut linear = |inputs: u64, outputs: u64| {
-            make.expert_linear(experts.count, [inputs, outputs])
-        };
+        let mut linear =
+            |inputs: u64, outputs: u64| make.expert_linear(experts.count, [inputs, outputs]);
         let (hidden, width) = (shape.hidden, experts.intermediate);
         let experts_layers = Dense {
             gate: (shape.feed_forward == FeedForward::Gated).then(|| linear(hidden, width)),

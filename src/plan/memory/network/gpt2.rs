@@ -2,9 +2,7 @@
 //! projection of queries, keys and values.
 
 use super::super::architecture::{Norm, Transformer};
-use super::super::tape::{
-    AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor,
-};
+use super::super::tape::{AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor};
 use super::cache::{Cache, Slot};
 use super::decoder::{causal_mask, scores_or_loss};
 use super::feed_forward::written_out_gelu;
@@ -45,12 +43,12 @@ impl Gpt2 {
             .map(|_| {
                 make.block_starts();
                 let layer = Layer {
-                input_norm: NormLayer::new(Norm::Layer, hidden, make),
-                joint: make.linear(Role::QueryOrValue, [hidden, joint], Bias::Yes),
-                output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
-                mlp_norm: NormLayer::new(Norm::Layer, hidden, make),
-                up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
-                down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
+                    input_norm: NormLayer::new(Norm::Layer, hidden, make),
+                    joint: make.linear(Role::QueryOrValue, [hidden, joint], Bias::Yes),
+                    output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
+                    mlp_norm: NormLayer::new(Norm::Layer, hidden, make),
+                    up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
+                    down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
                 };
                 make.block_ends();
                 layer
@@ -77,8 +75,11 @@ impl Gpt2 {
     pub(in super::super) fn run(&self, tape: &mut Tape, pass: Pass) -> Outcome {
         let before = tape.meter.charge_to(Kind::Inputs);
         let ids = tape.constant(pass.tokens(), Dtype::Long);
-        let padding = pass.padded.then(|| tape.constant(pass.tokens(), Dtype::Long));
-        let labels = (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
+        let padding = pass
+            .padded
+            .then(|| tape.constant(pass.tokens(), Dtype::Long));
+        let labels =
+            (pass.output == Output::Loss).then(|| tape.constant(pass.tokens(), Dtype::Long));
         let mut inputs = vec![ids.share()];
         inputs.extend(labels.iter().chain(&padding).map(Tensor::share));
         tape.meter.charge_to(Kind::Activations);

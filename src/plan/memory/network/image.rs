@@ -3,8 +3,8 @@
 use super::super::architecture::ImageNet;
 use super::super::tape::{Convolution, Dtype, Image, Kind, Tape, Tensor, Upcast, Window};
 use super::layers::{BatchNorm, Layers, Linear};
-use super::{ImagePass, Outcome, Output, image_plans};
 use super::vit::VisionTransformer;
+use super::{ImagePass, Outcome, Output, image_plans};
 use std::rc::Rc;
 
 /// One step of an image network.
@@ -190,7 +190,12 @@ fn rerun(tape: &mut Tape, x: &Image, unit: &Rc<Unit>) -> Image {
     let shape = Rc::new(std::cell::Cell::new((x.channels, x.side)));
     let (found, unit, outline) = (Rc::clone(&shape), Rc::clone(unit), x.outline());
     let body: super::Block = Rc::new(move |tape, tensor| {
-        let out = step(tape, outline.filled(tensor.clone()), &unit, Checkpointing::None);
+        let out = step(
+            tape,
+            outline.filled(tensor.clone()),
+            &unit,
+            Checkpointing::None,
+        );
         found.set((out.channels, out.side));
         out.tensor
     });

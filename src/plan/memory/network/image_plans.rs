@@ -32,7 +32,10 @@ fn block(unit: Unit) -> Unit {
 }
 
 fn classifier(make: &mut Layers<'_>, inputs: u64, classes: u64) -> Unit {
-    Unit::Linear(make.linear(Role::Other, [inputs, classes], Bias::Yes), classes)
+    Unit::Linear(
+        make.linear(Role::Other, [inputs, classes], Bias::Yes),
+        classes,
+    )
 }
 
 /// Convolution and batch normalisation.
@@ -61,7 +64,12 @@ fn resnet(shape: &ResNet, make: &mut Layers<'_>) -> Vec<Unit> {
                 let inner = width * shape.width_per_group / 64 * shape.groups;
                 branch.extend(normed(make, [inputs, inner], window(1, 1), 1));
                 branch.push(Unit::Rectifier);
-                branch.extend(normed(make, [inner, inner], window(3, stride), shape.groups));
+                branch.extend(normed(
+                    make,
+                    [inner, inner],
+                    window(3, stride),
+                    shape.groups,
+                ));
                 branch.push(Unit::Rectifier);
                 branch.extend(normed(make, [inner, outputs], window(1, 1), 1));
             } else {
@@ -206,7 +214,11 @@ fn efficientnet(shape: &EfficientNet, make: &mut Layers<'_>) -> Vec<Unit> {
         let repeats = (repeats as f64 * shape.depth).ceil() as u64;
         let mut stage = Vec::new();
         for repeat in 0..repeats {
-            let inputs = if repeat == 0 { wide(stage_in) } else { wide(stage_out) };
+            let inputs = if repeat == 0 {
+                wide(stage_in)
+            } else {
+                wide(stage_out)
+            };
             let stride = if repeat == 0 { stride } else { 1 };
             let inner = divisible((inputs * expansion) as f64);
             let mut branch = Vec::new();
@@ -261,19 +273,35 @@ fn convnext(shape: &ConvNext, make: &mut Layers<'_>) -> Vec<Unit> {
             padding: 0,
         };
         if inputs == 3 {
-            units.push(Unit::Convolution(make.convolution([inputs, width], window_of, 1, Bias::Yes)));
+            units.push(Unit::Convolution(make.convolution(
+                [inputs, width],
+                window_of,
+                1,
+                Bias::Yes,
+            )));
             units.push(channel_norm(make, width));
         } else {
             units.push(channel_norm(make, inputs));
-            units.push(Unit::Convolution(make.convolution([inputs, width], window_of, 1, Bias::Yes)));
+            units.push(Unit::Convolution(make.convolution(
+                [inputs, width],
+                window_of,
+                1,
+                Bias::Yes,
+            )));
         }
         for _ in 0..depth {
             let mut branch = vec![
                 Unit::Convolution(make.convolution([width, width], window(7, 1), width, Bias::Yes)),
                 channel_norm(make, width),
-                Unit::Linear(make.linear(Role::Other, [width, 4 * width], Bias::Yes), 4 * width),
+                Unit::Linear(
+                    make.linear(Role::Other, [width, 4 * width], Bias::Yes),
+                    4 * width,
+                ),
                 Unit::Gelu,
-                Unit::Linear(make.linear(Role::Other, [4 * width, width], Bias::Yes), width),
+                Unit::Linear(
+                    make.linear(Role::Other, [4 * width, width], Bias::Yes),
+                    width,
+                ),
                 Unit::ChannelScale(make.vector(width)),
             ];
             if !first {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::tape::{
-    Convolution, Dtype, Expanded, Kind, Matrix, Parameter, Tape, Tensor, Trained, Window};
+    Convolution, Dtype, Expanded, Kind, Matrix, Parameter, Tape, Tensor, Trained, Window,
+};
 
 /// How the weights are stored and which of them are trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,6 +106,7 @@ pub(in super::super) struct Layers<'t> {
     block_start: u64,
     largest_block: u64,
     blocks: u64,
+    largest_matrix: u64,
 }
 
 /// What was made, in numbers.
@@ -120,6 +122,8 @@ pub(in super::super) struct Made {
     pub(in super::super) largest_block: u64,
     /// Bytes of the weights outside the blocks.
     pub(in super::super) outside_blocks: u64,
+    /// Elements of the largest matrix, the output head included.
+    pub(in super::super) largest_matrix: u64,
 }
 
 impl<'t> Layers<'t> {
@@ -135,6 +139,7 @@ impl<'t> Layers<'t> {
             block_start: 0,
             largest_block: 0,
             blocks: 0,
+            largest_matrix: 0,
         }
     }
 
@@ -164,6 +169,7 @@ impl<'t> Layers<'t> {
             trained_parameters: self.trained_parameters,
             largest_block: self.largest_block,
             outside_blocks: all.saturating_sub(self.blocks),
+            largest_matrix: self.largest_matrix,
         }
     }
 
@@ -219,7 +225,12 @@ impl<'t> Layers<'t> {
 
     /// The same linear layer of `count` experts.
     pub(in super::super) fn expert_linear(&mut self, count: u64, widths: [u64; 2]) -> Linear {
-        self.linear_of(Role::Expert, count * widths[0] * widths[1], widths, Bias::No)
+        self.linear_of(
+            Role::Expert,
+            count * widths[0] * widths[1],
+            widths,
+            Bias::No,
+        )
     }
 
     fn linear_of(
@@ -229,6 +240,7 @@ impl<'t> Layers<'t> {
         [inputs, outputs]: [u64; 2],
         bias: Bias,
     ) -> Linear {
+        self.largest_matrix = self.largest_matrix.max(inputs * outputs);
         let inner = matches!(role, Role::QueryOrValue | Role::Inner | Role::Expert);
         let (weight, expanded) = match self.policy.storage {
             Storage::Packed {
@@ -245,7 +257,11 @@ impl<'t> Layers<'t> {
                 (weight, Some(expanded))
             }
             _ => {
-                let dtype = if inner { self.policy.weights } else { self.rest_dtype() };
+                let dtype = if inner {
+                    self.policy.weights
+                } else {
+                    self.rest_dtype()
+                };
                 (self.own(elements, dtype), None)
             }
         };
@@ -330,20 +346,18 @@ impl<'t> Layers<'t> {
     fn adapted(&mut self, role: Role, base: Matrix) -> Linear {
         let adapter = self.policy.adapters.filter(|a| a.targets.include(role));
         let adapter = adapter.map(|adapters| {
-            let [a, b] = [
-                [base.inputs, adapters.rank],
-                [adapters.rank, base.outputs],
-            ]
-            .map(|[inputs, outputs]| {
-                let elements = inputs * outputs;
-                Matrix {
-                    weight: self.parameter(elements, adapters.dtype, Trained::Yes),
-                    bias: None,
-                    inputs,
-                    outputs,
-                    expanded: None,
-                }
-            });
+            let [a, b] = [[base.inputs, adapters.rank], [adapters.rank, base.outputs]].map(
+                |[inputs, outputs]| {
+                    let elements = inputs * outputs;
+                    Matrix {
+                        weight: self.parameter(elements, adapters.dtype, Trained::Yes),
+                        bias: None,
+                        inputs,
+                        outputs,
+                        expanded: None,
+                    }
+                },
+            );
             (a, b, adapters)
         });
         Linear { base, adapter }

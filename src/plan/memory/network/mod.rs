@@ -23,8 +23,8 @@ use gpt2::Gpt2;
 use image::ImageNetwork;
 
 use super::architecture::{self, Network as Shape, Positions};
-use super::tape::{Recording, Trained};
 use super::tape::{Held, Tape, Tensor};
+use super::tape::{Recording, Trained};
 use std::rc::Rc;
 
 /// A part of the network that maps one tensor to another.

@@ -47,12 +47,12 @@ impl VisionTransformer {
             .map(|_| {
                 make.block_starts();
                 let layer = Layer {
-                input_norm: [make.vector(hidden), make.vector(hidden)],
-                joint: make.linear(Role::QueryOrValue, [hidden, 3 * hidden], Bias::Yes),
-                output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
-                mlp_norm: [make.vector(hidden), make.vector(hidden)],
-                up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
-                down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
+                    input_norm: [make.vector(hidden), make.vector(hidden)],
+                    joint: make.linear(Role::QueryOrValue, [hidden, 3 * hidden], Bias::Yes),
+                    output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
+                    mlp_norm: [make.vector(hidden), make.vector(hidden)],
+                    up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
+                    down: make.linear(Role::Inner, [shape.intermediate, hidden], Bias::Yes),
                 };
                 make.block_ends();
                 layer
@@ -154,7 +154,10 @@ fn attention(tape: &mut Tape, shape: &Vit, layer: &Layer, x: &Tensor, pass: Imag
                 mixed
             }
         }
-        Attention::Eager => tape.eager_attention([&q, &k, &v], call, None, Softmax::AsIs).0,
+        Attention::Eager => {
+            tape.eager_attention([&q, &k, &v], call, None, Softmax::AsIs)
+                .0
+        }
     };
     layer.output.apply(tape, &mixed)
 }

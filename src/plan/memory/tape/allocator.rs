@@ -133,8 +133,7 @@ impl Allocator {
             && right.free
         {
             self.blocks.remove(&(address + extent.size));
-            self.free
-                .remove(&(pool, right.size, address + extent.size));
+            self.free.remove(&(pool, right.size, address + extent.size));
             size += right.size;
         }
         self.blocks.insert(

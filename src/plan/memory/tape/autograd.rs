@@ -1,7 +1,7 @@
 //! The graph that the forward pass leaves, and its backward pass.
 
-use super::meter::{Held, Kind, Meter};
 use super::linear::Parameter;
+use super::meter::{Held, Kind, Meter};
 use super::{Tape, Tensor};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,7 +50,11 @@ impl Rule {
         Self::Fresh {
             bytes,
             scratch: 0,
-            reduced: if bytes == reduced { None } else { Some(reduced) },
+            reduced: if bytes == reduced {
+                None
+            } else {
+                Some(reduced)
+            },
         }
     }
 }

@@ -123,7 +123,9 @@ impl Tape {
     /// Batch normalisation: keeps its input, mean and inverse deviation.
     pub(in super::super) fn batch_norm(&mut self, x: &Image, weights: &[Parameter; 2]) -> Image {
         let out = self.constant(x.tensor.elements, x.tensor.dtype);
-        let statistics = self.training.then(|| self.constant(2 * x.channels, Dtype::Float));
+        let statistics = self
+            .training
+            .then(|| self.constant(2 * x.channels, Dtype::Float));
         let mut inputs = vec![(x.tensor.edge, Rule::fresh(x.tensor.bytes()))];
         inputs.extend(
             weights
@@ -168,10 +170,12 @@ impl Tape {
         } else {
             Vec::new()
         };
-        let tensor = self.result_of(x.batch * x.channels * side * side, input.dtype, |_| Record {
-            inputs: vec![(input.edge, Rule::fresh(input.bytes()))],
-            saved,
-            ..Record::default()
+        let tensor = self.result_of(x.batch * x.channels * side * side, input.dtype, |_| {
+            Record {
+                inputs: vec![(input.edge, Rule::fresh(input.bytes()))],
+                saved,
+                ..Record::default()
+            }
         });
         Image {
             tensor,

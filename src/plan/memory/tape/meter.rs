@@ -163,6 +163,11 @@ impl Meter {
         self.total.get()
     }
 
+    /// What is alive now, by kind.
+    pub(in super::super) fn now(&self) -> Snapshot {
+        *self.live.borrow()
+    }
+
     /// What was alive at the highest point since the last call (or the start).
     pub(in super::super) fn take_peak(&self) -> Snapshot {
         let peak = *self.at_peak.borrow();
