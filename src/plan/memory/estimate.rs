@@ -18,7 +18,7 @@ use crate::units::{Bytes, Count, Fraction};
 /// Answers a question about memory.
 ///
 /// # Errors
-/// A setting that cannot be (a batch of 0, a LoRA rank above the hidden size, a
+/// A setting that cannot be (a batch of 0, an adapter's rank above the hidden size, a
 /// sequence beyond the model's positions), named, with what to do.
 pub fn estimate(question: &Question) -> Result<Footprint> {
     let mut footprint = estimate_plainly(question)?;
@@ -43,7 +43,7 @@ pub(super) fn of_architecture(
     question.check_against(architecture)?;
     let part = part_of(architecture, question.sharding);
     let alone = replay(question, &part)?;
-    let phases = shard(alone, question.sharding);
+    let phases = shard(&alone, question.sharding);
     let (peak, snapshot) = highest(question, architecture, &phases);
     let unsharded = highest(question, architecture, &alone).1.total();
     let sizes = Sizes {
@@ -234,13 +234,11 @@ fn open_length(question: &Question, architecture: &Architecture) -> Option<Narro
     };
     let part = part_of(architecture, question.sharding);
     let peak = |q: &Question| {
-        replay(q, &part)
-            .map(|phases| {
-                highest(q, architecture, &shard(phases, q.sharding))
-                    .1
-                    .total()
-            })
-            .unwrap_or(0)
+        replay(q, &part).map_or(0, |phases| {
+            highest(q, architecture, &shard(&phases, q.sharding))
+                .1
+                .total()
+        })
     };
     let more = peak(&twice).saturating_sub(peak(question));
     Some(Narrowing {

@@ -154,7 +154,7 @@ pub enum BaseFormat {
 impl BaseFormat {
     /// Bytes per weight, scales included.
     ///
-    /// Sources: QLoRA (arXiv:2305.14314, sections 3 and 4: blocks of 64, second
+    /// Sources: `QLoRA` (arXiv:2305.14314, sections 3 and 4: blocks of 64, second
     /// blocks of 256); `LLM.int8()` (arXiv:2208.07339); GPTQ with groups of 128
     /// (arXiv:2210.17323): a 16-bit scale and a 4-bit zero per group.
     #[must_use]
@@ -196,7 +196,7 @@ pub enum Precision {
     /// 32-bit weights, products in 16 bit (automatic mixed precision, bf16).
     MixedBf16,
     /// 16-bit weights and gradients, with a 32-bit copy of the weights in the
-    /// optimizer (DeepSpeed, Megatron).
+    /// optimizer (`DeepSpeed`, Megatron).
     Bf16Master,
     /// 8-bit floating-point weights, inference only.
     Fp8,

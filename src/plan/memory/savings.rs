@@ -164,10 +164,10 @@ fn inference_changes(question: &Question, with: &mut Add<'_>) {
     }
     if half(question) && is_transformer(question) {
         with("int8 weights".to_owned(), "small loss of quality", &|q| {
-            q.precision = Precision::Int8
+            q.precision = Precision::Int8;
         });
         with("4-bit weights".to_owned(), "some loss of quality", &|q| {
-            q.precision = Precision::Int4
+            q.precision = Precision::Int4;
         });
     }
     if question.sharding.cards == 1 && is_transformer(question) {

@@ -40,16 +40,16 @@ pub(super) fn part_of(architecture: &Architecture, sharding: Sharding) -> Archit
     }
 }
 
-/// What one card holds of states, gradients and weights (ZeRO, arXiv:1910.02054,
+/// What one card holds of states, gradients and weights (`ZeRO`, arXiv:1910.02054,
 /// figure 1; FSDP, arXiv:2304.11277).
 ///
 /// Stage 3 gathers a block's weights while it is used and fetches the next one
 /// ahead, so that two blocks are there in full, and keeps embeddings and head
 /// gathered throughout.
-pub(super) fn shard(phases: Phases, sharding: Sharding) -> Phases {
+pub(super) fn shard(phases: &Phases, sharding: Sharding) -> Phases {
     let cards = sharding.cards;
     if cards < 2 {
-        return phases;
+        return *phases;
     }
     let divide = |snapshot: Snapshot, kinds: &[Kind]| {
         kinds.iter().fold(snapshot, |s, &kind| {
@@ -75,6 +75,6 @@ pub(super) fn shard(phases: Phases, sharding: Sharding) -> Phases {
         forward: change(phases.forward),
         backward: change(phases.backward),
         update: change(phases.update),
-        ..phases
+        ..*phases
     }
 }

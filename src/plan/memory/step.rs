@@ -165,8 +165,8 @@ fn training(
     let mut tape = Tape::new(Recording::On);
     let mut make = Layers::new(&mut tape, policy);
     let network = Network::new(shape, &mut make, WithHead::Yes);
-    let made = make.finish();
-    let parts: Vec<(Vec<u64>, Vec<u64>)> = made
+    let weights = make.finish();
+    let parts: Vec<(Vec<u64>, Vec<u64>)> = weights
         .trained
         .iter()
         .map(|(dtype, sizes)| {
@@ -186,7 +186,7 @@ fn training(
         .collect();
     let mut states: Vec<Held> = Vec::new();
     let mut phases = Phases {
-        loading: loading(&tape, made.largest_matrix, policy),
+        loading: loading(&tape, weights.largest_matrix, policy),
         ..Phases::default()
     };
     // The first step makes the optimizer's states; the second is the one that
@@ -194,7 +194,7 @@ fn training(
     for step in 0..2 {
         if question.accumulation > 1 {
             tape.meter.charge_to(Kind::Gradients);
-            tape.hold_gradients(&made.trained_parameters);
+            tape.hold_gradients(&weights.trained_parameters);
         }
         tape.meter.charge_to(Kind::Activations);
         tape.meter.take_peak();
@@ -237,11 +237,11 @@ fn training(
         ..phases
     })
     .map(|phases: Phases| Phases {
-        parameters: made.parameters,
-        trained: made.trained.iter().flat_map(|(_, sizes)| sizes).sum(),
-        largest_block: made.largest_block,
-        outside_blocks: made.outside_blocks,
-        largest_matrix: made.largest_matrix,
+        parameters: weights.parameters,
+        trained: weights.trained.values().flatten().sum(),
+        largest_block: weights.largest_block,
+        outside_blocks: weights.outside_blocks,
+        largest_matrix: weights.largest_matrix,
         ..phases
     })
 }
@@ -255,10 +255,10 @@ fn inference(
     let mut tape = Tape::new(Recording::Off);
     let mut make = Layers::new(&mut tape, policy);
     let network = Network::new(shape, &mut make, WithHead::Yes);
-    let made = make.finish();
+    let weights = make.finish();
     tape.meter.charge_to(Kind::Activations);
     tape.meter.take_peak();
-    let before = loading(&tape, made.largest_matrix, policy);
+    let before = loading(&tape, weights.largest_matrix, policy);
     let outcome = run(
         &mut tape,
         &network,
@@ -273,10 +273,10 @@ fn inference(
         loading: before,
         reserved,
         allocated,
-        parameters: made.parameters,
-        largest_block: made.largest_block,
-        outside_blocks: made.outside_blocks,
-        largest_matrix: made.largest_matrix,
+        parameters: weights.parameters,
+        largest_block: weights.largest_block,
+        outside_blocks: weights.outside_blocks,
+        largest_matrix: weights.largest_matrix,
         ..Phases::default()
     })
 }

@@ -17,17 +17,16 @@ use serde_json::{Map, Value};
 pub fn from_config_json(name: &str, text: &str) -> Result<Architecture> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| Error::bad_input(format!("the config of {name} is not JSON: {error}")))?;
-    let Value::Object(mut map) = value else {
+    let Value::Object(map) = value else {
         return Err(Error::bad_input(format!(
             "the config of {name} is not a JSON object"
         )));
     };
     // Models of text and images keep the text part's settings one level down.
-    if let Some(Value::Object(inner)) = map.get("text_config")
-        && !map.contains_key("hidden_size")
-    {
-        map = inner.clone();
-    }
+    let map = match map.get("text_config") {
+        Some(Value::Object(inner)) if !map.contains_key("hidden_size") => inner.clone(),
+        _ => map,
+    };
     let config = Config { name, map };
     let kind = config.text("model_type").unwrap_or("").to_owned();
     let (network, note) = match families::read(&kind, &config) {
@@ -136,7 +135,7 @@ impl Config<'_> {
                 )));
             }
         }
-        if t.heads % t.kv_heads != 0 {
+        if !t.heads.is_multiple_of(t.kv_heads) {
             return Err(Error::bad_input(format!(
                 "the config of {}: {} attention heads cannot share {} KV heads",
                 self.name, t.heads, t.kv_heads

@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 /// Sizes and switches of a transformer. Sizes are numbers of elements.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an independent switch of a published architecture"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transformer {
@@ -225,7 +229,7 @@ impl Transformer {
     #[must_use]
     pub const fn window_of(&self, index: u64) -> Option<u64> {
         match self.window {
-            Some(window) if window.period <= 1 || (index + 1) % window.period != 0 => {
+            Some(window) if window.period <= 1 || !(index + 1).is_multiple_of(window.period) => {
                 Some(window.tokens)
             }
             _ => None,

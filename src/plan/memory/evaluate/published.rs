@@ -8,7 +8,7 @@ use super::super::question::{
     PackedInputs, Precision, Question, Sharding, Strategy, Subject, Task, Update,
 };
 use super::table::{Row, rows};
-use super::{Case, CaseKind, Set, rules, traced};
+use super::{Case, CaseKind, Evaluation, Set, rules, traced};
 use crate::error::Result;
 use crate::estimate::Estimate;
 use crate::units::Bytes;
@@ -21,7 +21,7 @@ const TEXT: &str = include_str!(concat!(
 ));
 
 /// The published cases that can be compared, and why the others cannot.
-pub(super) fn cases() -> Result<(Vec<Case>, Vec<(String, usize)>)> {
+pub(super) fn cases() -> Result<Evaluation> {
     let mut cases = Vec::new();
     let mut excluded: BTreeMap<String, usize> = BTreeMap::new();
     for row in rows(FILE, TEXT)? {
@@ -32,7 +32,10 @@ pub(super) fn cases() -> Result<(Vec<Case>, Vec<(String, usize)>)> {
             *excluded.entry(why.to_owned()).or_default() += 1;
         }
     }
-    Ok((cases, excluded.into_iter().collect()))
+    Ok(Evaluation {
+        cases,
+        excluded: excluded.into_iter().collect(),
+    })
 }
 
 fn case(row: &Row<'_>) -> Result<Case> {

@@ -89,7 +89,7 @@ fn rules_of_thumb_do_much_worse_on_the_same_cases() {
 #[test]
 fn the_fitted_spread_holds_on_models_it_was_not_fitted_to() {
     let held_out = held_out(&all().cases);
-    assert!(held_out.cases >= 60, "{held_out:?}");
+    assert!(held_out.cases >= 50, "{held_out:?}");
     assert!(held_out.not_above >= 0.85, "{held_out:?}");
 }
 

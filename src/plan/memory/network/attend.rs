@@ -39,8 +39,8 @@ pub(super) struct Grouped {
 
 #[derive(Debug, Clone)]
 enum Projections {
-    Apart([Linear; 3]),
-    Joint(Linear),
+    Apart(Box<[Linear; 3]>),
+    Joint(Box<Linear>),
 }
 
 #[derive(Debug, Clone)]
@@ -65,13 +65,17 @@ impl AttentionLayers {
         Self::Grouped(Box::new(Grouped {
             projections: if shape.joint_qkv {
                 let all = shape.query_width() + 2 * shape.key_width();
-                Projections::Joint(make.linear(Role::QueryOrValue, [hidden, all], bias))
+                Projections::Joint(Box::new(make.linear(
+                    Role::QueryOrValue,
+                    [hidden, all],
+                    bias,
+                )))
             } else {
-                Projections::Apart([
+                Projections::Apart(Box::new([
                     make.linear(Role::QueryOrValue, [hidden, shape.query_width()], bias),
                     make.linear(Role::Inner, [hidden, shape.key_width()], bias),
                     make.linear(Role::QueryOrValue, [hidden, shape.key_width()], bias),
-                ])
+                ]))
             },
             output: make.linear(
                 Role::Inner,
@@ -109,7 +113,8 @@ impl Grouped {
             None => tensor,
         };
         match &self.projections {
-            Projections::Apart([query, key, value]) => {
+            Projections::Apart(apart) => {
+                let [query, key, value] = apart.as_ref();
                 let q = query.apply(tape, x);
                 let q = normed(tape, q, 0);
                 let k = key.apply(tape, x);
@@ -138,8 +143,12 @@ impl Grouped {
         q = rotated_q;
         k = rotated_k;
         if pass.output == Output::NextToken {
-            k = call.cache.extended(tape, Slot::Key(call.index), &k, pass);
-            v = call.cache.extended(tape, Slot::Value(call.index), &v, pass);
+            k = call
+                .cache
+                .extended(tape, Slot::Key(call.index), &k, (&call.shape, pass));
+            v = call
+                .cache
+                .extended(tape, Slot::Value(call.index), &v, (&call.shape, pass));
         }
         let grouped = shape.kv_heads != shape.heads;
         let kernel = AttentionCall {
@@ -243,10 +252,15 @@ impl LatentLayers {
         let mut low = apply_norm(tape, low, &self.norm);
         let mut position = rotate(tape, position, &call.rotary);
         if pass.output == Output::NextToken {
-            low = call.cache.extended(tape, Slot::Key(call.index), &low, pass);
-            position = call
+            low = call
                 .cache
-                .extended(tape, Slot::Value(call.index), &position, pass);
+                .extended(tape, Slot::Key(call.index), &low, (&call.shape, pass));
+            position = call.cache.extended(
+                tape,
+                Slot::Value(call.index),
+                &position,
+                (&call.shape, pass),
+            );
         }
         let keys = pass.batch * (pass.sequence + pass.past);
         q = tape.copied(&q);

@@ -2,10 +2,10 @@
 
 use super::super::architecture::{Head, Transformer};
 use super::super::tape::{
-    AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor, Upcast,
+    AttentionCall, Block, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor, Upcast,
 };
 use super::layers::{Bias, Layers, Linear, Role};
-use super::{Attention, Block, Outcome, Output, Pass, WithHead};
+use super::{Attention, Outcome, Output, Pass, WithHead};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]

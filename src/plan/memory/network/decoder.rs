@@ -2,14 +2,14 @@
 //! side, grouped or latent attention, dense or mixture-of-experts feed-forward.
 
 use super::super::architecture::{Block as Wiring, Norm, Transformer};
-use super::super::tape::{Dtype, Kind, Parameter, Tape, Tensor};
+use super::super::tape::{Block, Dtype, Kind, Parameter, Tape, Tensor};
 use super::attend::{AttentionLayers, Call};
 use super::cache::Cache;
 use super::feed_forward::FeedForwardLayers;
 use super::layers::{Bias, Layers, Linear, Role};
 use super::loss::causal_loss;
 use super::norm::{NormLayer, apply_norm};
-use super::{Attention, Block, Outcome, Output, Pass};
+use super::{Attention, Outcome, Output, Pass};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]

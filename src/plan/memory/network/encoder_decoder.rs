@@ -3,12 +3,12 @@
 
 use super::super::architecture::Transformer;
 use super::super::tape::{
-    AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor, Upcast,
+    AttentionCall, Block, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor, Upcast,
 };
 use super::feed_forward::FeedForwardLayers;
 use super::layers::{Bias, Layers, Linear, Role};
 use super::norm::{NormLayer, apply_norm};
-use super::{Attention, Block, Outcome, Output, Pass};
+use super::{Attention, Outcome, Output, Pass};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]

@@ -27,7 +27,7 @@ pub(super) struct Mixture {
 #[derive(Debug, Clone)]
 pub(super) enum FeedForwardLayers {
     /// The same weights for every token.
-    Dense(Dense),
+    Dense(Box<Dense>),
     /// Some of many experts for each token.
     Mixture(Box<Mixture>),
 }
@@ -36,7 +36,7 @@ impl FeedForwardLayers {
     /// Makes the weights of block `index`.
     pub(super) fn new(shape: &Transformer, index: u64, make: &mut Layers<'_>) -> Self {
         let Some(experts) = shape.experts_in(index) else {
-            return Self::Dense(Dense::new(shape, shape.intermediate, make));
+            return Self::Dense(Box::new(Dense::new(shape, shape.intermediate, make)));
         };
         let router = make.linear(Role::Other, [shape.hidden, experts.count], Bias::No);
         if experts.routing_bias {
@@ -86,20 +86,17 @@ impl Dense {
     }
 
     fn apply(&self, tape: &mut Tape, x: &Tensor) -> Tensor {
-        let inner = match &self.gate {
-            Some(gate) => {
-                let mut gated = gate.apply(tape, x);
-                gated = tape.activation(&gated);
-                let up = self.up.apply(tape, x);
-                tape.multiply(&gated, &up)
-            }
-            None => {
-                let up = self.up.apply(tape, x);
-                if self.written_out {
-                    written_out_gelu(tape, &up)
-                } else {
-                    tape.activation(&up)
-                }
+        let inner = if let Some(gate) = &self.gate {
+            let mut gated = gate.apply(tape, x);
+            gated = tape.activation(&gated);
+            let up = self.up.apply(tape, x);
+            tape.multiply(&gated, &up)
+        } else {
+            let up = self.up.apply(tape, x);
+            if self.written_out {
+                written_out_gelu(tape, &up)
+            } else {
+                tape.activation(&up)
             }
         };
         self.down.apply(tape, &inner)

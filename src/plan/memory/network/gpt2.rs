@@ -2,13 +2,15 @@
 //! projection of queries, keys and values.
 
 use super::super::architecture::{Norm, Transformer};
-use super::super::tape::{AttentionCall, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor};
+use super::super::tape::{
+    AttentionCall, Block, Dtype, Kind, Layout, Parameter, Softmax, Tape, Tensor,
+};
 use super::cache::{Cache, Slot};
 use super::decoder::{causal_mask, scores_or_loss};
 use super::feed_forward::written_out_gelu;
 use super::layers::{Bias, Layers, Linear, Role};
 use super::norm::{NormLayer, apply_norm};
-use super::{Attention, Block, Outcome, Output, Pass};
+use super::{Attention, Outcome, Output, Pass};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]
@@ -102,8 +104,8 @@ impl Gpt2 {
             words = tape.require_gradient(&words);
         }
         let places = tape.constant(pass.sequence, Dtype::Long);
-        let placed = tape.embedding(&places, &self.positions, shape.hidden);
-        let mut hidden = tape.add(&words, &placed);
+        let positioned = tape.embedding(&places, &self.positions, shape.hidden);
+        let mut hidden = tape.add(&words, &positioned);
         let mask = causal_mask(tape, pass, hidden.dtype);
         hidden = tape.dropout(&hidden);
         for (index, layer) in self.layers.iter().enumerate() {
@@ -172,8 +174,12 @@ fn attention(tape: &mut Tape, layer: &Layer, call: &Call, x: &Tensor) -> (Tensor
     let [q, mut k, mut v] = tape.split_three(&joint, [queries, keys, keys]);
     drop(joint);
     if pass.output == Output::NextToken {
-        k = call.cache.extended(tape, Slot::Key(call.index), &k, pass);
-        v = call.cache.extended(tape, Slot::Value(call.index), &v, pass);
+        k = call
+            .cache
+            .extended(tape, Slot::Key(call.index), &k, (&call.shape, pass));
+        v = call
+            .cache
+            .extended(tape, Slot::Value(call.index), &v, (&call.shape, pass));
     }
     let kernel = AttentionCall {
         batch: pass.batch,

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 /// One step of an image network.
 #[derive(Debug)]
-pub(super) enum Unit {
+pub(in super::super) enum Unit {
     /// Steps one after the other.
     Sequence(Vec<Unit>),
     /// A convolution.
@@ -24,7 +24,7 @@ pub(super) enum Unit {
     Rectifier,
     /// A rectifier capped at 6, in place but keeping a copy.
     CappedRectifier,
-    /// SiLU, in place but keeping a copy.
+    /// `SiLU`, in place but keeping a copy.
     Silu,
     /// GELU.
     Gelu,
@@ -61,14 +61,14 @@ pub(in super::super) enum ImageNetwork {
     /// Convolutions.
     Convolutional(Vec<Unit>),
     /// A transformer over patches.
-    Patches(VisionTransformer),
+    Patches(Box<VisionTransformer>),
 }
 
 impl ImageNetwork {
     /// Makes the weights.
     pub(in super::super) fn new(shape: &ImageNet, make: &mut Layers<'_>) -> Self {
         match shape {
-            ImageNet::Vit(vit) => Self::Patches(VisionTransformer::new(vit, make)),
+            ImageNet::Vit(vit) => Self::Patches(Box::new(VisionTransformer::new(vit, make))),
             other => Self::Convolutional(image_plans::units(other, make)),
         }
     }
@@ -189,7 +189,7 @@ enum Checkpointing {
 fn rerun(tape: &mut Tape, x: &Image, unit: &Rc<Unit>) -> Image {
     let shape = Rc::new(std::cell::Cell::new((x.channels, x.side)));
     let (found, unit, outline) = (Rc::clone(&shape), Rc::clone(unit), x.outline());
-    let body: super::Block = Rc::new(move |tape, tensor| {
+    let body: super::super::tape::Block = Rc::new(move |tape, tensor| {
         let out = step(
             tape,
             outline.filled(tensor.clone()),
@@ -234,8 +234,8 @@ fn residual(
         Some(other) => step(tape, x.clone(), other, Checkpointing::None),
         None => x.clone(),
     };
-    let sum = tape.added_in_place(out, &identity);
-    drop(identity);
+    let sum = tape.added_in_place(&out, &identity);
+    drop((out, identity));
     if rectified {
         step(tape, sum, &Unit::Rectifier, Checkpointing::None)
     } else {

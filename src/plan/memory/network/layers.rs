@@ -78,12 +78,12 @@ pub(in super::super) enum Role {
 
 impl Targets {
     const fn include(self, role: Role) -> bool {
-        match (self, role) {
-            (_, Role::QueryOrValue) => true,
-            (Self::AllLinear | Self::AllLinearAndHead, Role::Inner) => true,
-            (Self::AllLinearAndHead, Role::Head) => true,
-            _ => false,
-        }
+        matches!(
+            (self, role),
+            (_, Role::QueryOrValue)
+                | (Self::AllLinear | Self::AllLinearAndHead, Role::Inner)
+                | (Self::AllLinearAndHead, Role::Head)
+        )
     }
 }
 

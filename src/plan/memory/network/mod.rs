@@ -25,10 +25,6 @@ use image::ImageNetwork;
 use super::architecture::{self, Network as Shape, Positions};
 use super::tape::{Held, Tape, Tensor};
 use super::tape::{Recording, Trained};
-use std::rc::Rc;
-
-/// A part of the network that maps one tensor to another.
-pub(super) type Block = Rc<dyn Fn(&mut Tape, &Tensor) -> Tensor>;
 
 /// What one pass over a batch of token sequences is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +89,7 @@ pub(super) struct Outcome {
     /// The loss or the logits.
     pub(super) result: Tensor,
     /// Keys and values, when asked for.
+    #[expect(dead_code, reason = "holds the cache's memory until the pass is over")]
     pub(super) cache: Vec<Held>,
     /// The batch, which the training loop holds until the end of the step.
     pub(super) inputs: Vec<Held>,
@@ -119,13 +116,13 @@ pub(super) struct ImagePass {
 #[derive(Debug)]
 pub(super) enum Network {
     /// A decoder with rotary positions.
-    Decoder(Decoder),
+    Decoder(Box<Decoder>),
     /// A decoder with learned positions.
-    Gpt2(Gpt2),
+    Gpt2(Box<Gpt2>),
     /// An encoder.
-    Bert(Bert),
+    Bert(Box<Bert>),
     /// An encoder and a decoder.
-    EncoderDecoder(EncoderDecoder),
+    EncoderDecoder(Box<EncoderDecoder>),
     /// A network on images.
     Image(ImageNetwork),
 }
@@ -136,12 +133,14 @@ impl Network {
         match shape {
             Shape::Image(image) => Self::Image(ImageNetwork::new(image, make)),
             Shape::Transformer(t) => match (t.block, t.positions) {
-                (architecture::Block::PostNorm, _) => Self::Bert(Bert::new(t, make, with_head)),
-                (architecture::Block::EncoderDecoder, _) => {
-                    Self::EncoderDecoder(EncoderDecoder::new(t, make))
+                (architecture::Block::PostNorm, _) => {
+                    Self::Bert(Box::new(Bert::new(t, make, with_head)))
                 }
-                (_, Positions::Learned) => Self::Gpt2(Gpt2::new(t, make)),
-                _ => Self::Decoder(Decoder::new(t, make)),
+                (architecture::Block::EncoderDecoder, _) => {
+                    Self::EncoderDecoder(Box::new(EncoderDecoder::new(t, make)))
+                }
+                (_, Positions::Learned) => Self::Gpt2(Box::new(Gpt2::new(t, make))),
+                _ => Self::Decoder(Box::new(Decoder::new(t, make))),
             },
         }
     }

@@ -2,10 +2,11 @@
 
 use super::super::architecture::Vit;
 use super::super::tape::{
-    AttentionCall, Convolution, Dtype, Image, Layout, Parameter, Softmax, Tape, Tensor, Window,
+    AttentionCall, Block, Convolution, Dtype, Image, Layout, Parameter, Softmax, Tape, Tensor,
+    Window,
 };
 use super::layers::{Bias, Layers, Linear, Role};
-use super::{Attention, Block, ImagePass};
+use super::{Attention, ImagePass};
 use std::rc::Rc;
 
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ struct Layer {
 
 /// The network with its weights.
 #[derive(Debug)]
-pub(super) struct VisionTransformer {
+pub(in super::super) struct VisionTransformer {
     shape: Vit,
     class_token: Parameter,
     patches: Convolution,

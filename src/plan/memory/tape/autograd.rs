@@ -2,10 +2,9 @@
 
 use super::linear::Parameter;
 use super::meter::{Held, Kind, Meter};
-use super::{Tape, Tensor};
+use super::{Block, Tape, Tensor};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
 
 /// Where the gradient of a tensor goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +71,7 @@ struct Node {
 pub(super) struct Rerun {
     pub(super) input: Tensor,
     pub(super) autocast: bool,
-    pub(super) body: Rc<dyn Fn(&mut Tape, &Tensor) -> Tensor>,
+    pub(super) body: Block,
 }
 
 impl fmt::Debug for Rerun {
@@ -197,7 +196,7 @@ impl Tape {
             };
             match entry {
                 Entry::Operator(node) => self.run_operator(index, node),
-                Entry::Checkpoint(rerun) => self.run_checkpoint(index, rerun),
+                Entry::Checkpoint(rerun) => self.run_checkpoint(index, &rerun),
             }
         }
         self.graph.nodes.truncate(first);
@@ -274,7 +273,7 @@ impl Tape {
 
     /// Runs the checkpointed part again, now keeping what its derivative needs,
     /// and goes back through it.
-    fn run_checkpoint(&mut self, index: usize, rerun: Rerun) {
+    fn run_checkpoint(&mut self, index: usize, rerun: &Rerun) {
         let Some(arriving) = self.graph.waiting.remove(&(index, 0)) else {
             return;
         };
@@ -283,7 +282,7 @@ impl Tape {
         self.autocast = rerun.autocast;
         // The framework stops the second run as soon as everything is there that
         // the first run would have saved: count first, then stop at that count.
-        let wanted = self.count_saves(&rerun);
+        let wanted = self.count_saves(rerun);
         let start = self.graph.nodes.len();
         let saves_before = self.saves;
         self.meter.charge_to(Kind::Activations);

@@ -185,20 +185,19 @@ impl Tape {
     }
 
     /// Sum written over the first operand: takes no memory and keeps nothing.
-    pub(in super::super) fn added_in_place(&mut self, x: Image, y: &Image) -> Image {
+    pub(in super::super) fn added_in_place(&mut self, x: &Image, y: &Image) -> Image {
         let edge = self.record(Record {
             inputs: vec![(x.tensor.edge, Rule::Pass), (y.tensor.edge, Rule::Pass)],
             ..Record::default()
         });
-        let tensor = Tensor {
+        x.with(Tensor {
             edge,
             ..x.tensor.clone()
-        };
-        Image { tensor, ..x }
+        })
     }
 
     /// A function written over its input whose derivative needs the input: the
-    /// framework keeps a copy (SiLU).
+    /// framework keeps a copy (`SiLU`).
     pub(in super::super) fn in_place_with_copy(&mut self, x: Tensor) -> Tensor {
         if !self.is_recording() || !x.needs_gradient() {
             return x;

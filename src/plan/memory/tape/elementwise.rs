@@ -135,7 +135,7 @@ impl Tape {
         })
     }
 
-    /// A function whose derivative needs its input (GELU, SiLU).
+    /// A function whose derivative needs its input (GELU, `SiLU`).
     pub(in super::super) fn activation(&mut self, x: &Tensor) -> Tensor {
         self.result_of(x.elements, x.dtype, |_| Record {
             inputs: vec![(x.edge, Rule::fresh(x.bytes()))],

@@ -99,6 +99,9 @@ impl Tensor {
     }
 }
 
+/// A part of a network that maps one tensor to another.
+pub(super) type Block = Rc<dyn Fn(&mut Tape, &Tensor) -> Tensor>;
+
 /// The replay: what is alive, the graph so far, and the mode of the framework.
 #[derive(Debug)]
 pub(super) struct Tape {
@@ -214,11 +217,7 @@ impl Tape {
 
     /// Runs `body` as gradient checkpointing does: nothing inside is kept, and
     /// the backward pass runs it again. `inputs` is the tensor that is kept.
-    pub(super) fn checkpointed(
-        &mut self,
-        input: &Tensor,
-        body: &Rc<dyn Fn(&mut Self, &Tensor) -> Tensor>,
-    ) -> Tensor {
+    pub(super) fn checkpointed(&mut self, input: &Tensor, body: &Block) -> Tensor {
         if !self.recording {
             return body(self, input);
         }
