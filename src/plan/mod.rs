@@ -6,3 +6,6 @@ pub mod advise;
 pub mod latency;
 pub mod pricing;
 pub mod queueing;
+//! The planning wing: pure functions from profiles and questions to answers.
+
+pub mod memory;

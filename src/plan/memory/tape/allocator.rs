@@ -1,0 +1,159 @@
+//! The caching allocator that stands between tensors and the device: what it
+//! holds is more than what it has handed out.
+//!
+//! The rules and constants are those of `PyTorch`
+//! (`c10/cuda/CUDACachingAllocator.cpp`): requests are rounded to 512 bytes;
+//! up to 1 MiB they come from segments of 2 MiB, up to 10 MiB from segments of
+//! 20 MiB, above that from segments of their own in steps of 2 MiB; the smallest
+//! free block that is large enough is taken and split if enough is left over;
+//! neighbours that are free are joined; segments are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+const ROUND: u64 = 512;
+const SMALL_LIMIT: u64 = 1 << 20;
+const SMALL_SEGMENT: u64 = 2 << 20;
+const LARGE_LIMIT: u64 = 10 << 20;
+const LARGE_SEGMENT: u64 = 20 << 20;
+const HUGE_STEP: u64 = 2 << 20;
+
+/// Segments are far apart, so that blocks of different segments never touch.
+const SEGMENT_GAP: u64 = 1 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pool {
+    Small,
+    Large,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    size: u64,
+    free: bool,
+    pool: Pool,
+}
+
+/// The allocator's books.
+#[derive(Debug, Default)]
+pub(super) struct Allocator {
+    blocks: BTreeMap<u64, Extent>,
+    free: BTreeSet<(Pool, u64, u64)>,
+    end: u64,
+    reserved: u64,
+    allocated: u64,
+    peak_allocated: u64,
+}
+
+impl Allocator {
+    /// Hands out a block for `bytes` (at least one); gives its address.
+    pub(super) fn take(&mut self, bytes: u64) -> u64 {
+        let size = bytes.max(1).next_multiple_of(ROUND);
+        let pool = if size <= SMALL_LIMIT {
+            Pool::Small
+        } else {
+            Pool::Large
+        };
+        let found = self
+            .free
+            .range((pool, size, 0)..)
+            .next()
+            .copied()
+            .filter(|(p, _, _)| *p == pool);
+        let (block, address) = match found {
+            Some(entry @ (_, block, address)) => {
+                self.free.remove(&entry);
+                (block, address)
+            }
+            None => self.new_segment(size),
+        };
+        let rest = block - size;
+        let split = match pool {
+            Pool::Small => rest >= ROUND,
+            Pool::Large => rest > SMALL_LIMIT,
+        };
+        let taken = if split {
+            self.blocks.insert(
+                address + size,
+                Extent {
+                    size: rest,
+                    free: true,
+                    pool,
+                },
+            );
+            self.free.insert((pool, rest, address + size));
+            size
+        } else {
+            block
+        };
+        self.blocks.insert(
+            address,
+            Extent {
+                size: taken,
+                free: false,
+                pool,
+            },
+        );
+        self.allocated += taken;
+        self.peak_allocated = self.peak_allocated.max(self.allocated);
+        address
+    }
+
+    fn new_segment(&mut self, size: u64) -> (u64, u64) {
+        let segment = if size <= SMALL_LIMIT {
+            SMALL_SEGMENT
+        } else if size < LARGE_LIMIT {
+            LARGE_SEGMENT
+        } else {
+            size.next_multiple_of(HUGE_STEP)
+        };
+        let address = self.end;
+        self.end += segment + SEGMENT_GAP;
+        self.reserved += segment;
+        (segment, address)
+    }
+
+    /// Takes a block back.
+    pub(super) fn give_back(&mut self, address: u64) {
+        let Some(extent) = self.blocks.remove(&address) else {
+            return;
+        };
+        self.allocated = self.allocated.saturating_sub(extent.size);
+        let (mut start, mut size) = (address, extent.size);
+        let pool = extent.pool;
+        if let Some((&before, &left)) = self.blocks.range(..address).next_back()
+            && left.free
+            && before + left.size == start
+        {
+            self.blocks.remove(&before);
+            self.free.remove(&(pool, left.size, before));
+            start = before;
+            size += left.size;
+        }
+        if let Some(&right) = self.blocks.get(&(address + extent.size))
+            && right.free
+        {
+            self.blocks.remove(&(address + extent.size));
+            self.free.remove(&(pool, right.size, address + extent.size));
+            size += right.size;
+        }
+        self.blocks.insert(
+            start,
+            Extent {
+                size,
+                free: true,
+                pool,
+            },
+        );
+        self.free.insert((pool, size, start));
+    }
+
+    /// Bytes held from the device.
+    pub(super) const fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// The most bytes ever handed out at one moment.
+    pub(super) const fn peak_allocated(&self) -> u64 {
+        self.peak_allocated
+    }
+}
