@@ -8,6 +8,7 @@ mod calibrate;
 mod devices;
 mod folders;
 mod interrupt;
+mod memory;
 mod models;
 mod output;
 mod plan;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Plan(args) => plan::run(global, &args),
         Command::Prices(command) => prices::run(global, &command),
         Command::Calibrate(args) => calibrate::run(global, &args),
+        Command::Memory(args) => memory::run(global, &args),
         Command::Probe => probe::run(global),
         Command::Runtime(args) => runtime::run(global, &args),
         Command::Models(args) => models::run(global, &args),

@@ -4,8 +4,6 @@
 
 pub mod advise;
 pub mod latency;
+pub mod memory;
 pub mod pricing;
 pub mod queueing;
-//! The planning wing: pure functions from profiles and questions to answers.
-
-pub mod memory;

@@ -3,6 +3,7 @@
 
 mod calibration;
 mod markdown;
+mod memory;
 mod plan;
 mod prices;
 mod text;
@@ -14,6 +15,9 @@ use crate::{
 use serde::Serialize;
 
 pub use calibration::calibration_report;
+pub use memory::{
+    CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
+};
 pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,

@@ -8,7 +8,7 @@ use std::{
 /// The program with folders of its own, so that nothing of the user's is seen.
 pub struct Advisor {
     command: Command,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 /// What a run came to.
@@ -37,16 +37,13 @@ pub fn advisor(args: &[&str]) -> Advisor {
         .env("XDG_CONFIG_HOME", home.path().join("config"))
         .env("XDG_CACHE_HOME", home.path().join("cache"))
         .env_remove("ADVISOR_DATA_DIR");
-    Advisor {
-        command,
-        _home: home,
-    }
+    Advisor { command, home }
 }
 
 impl Advisor {
     /// The configuration folder that the program will look into.
     pub fn config(&self) -> PathBuf {
-        self._home.path().join("config/advisor")
+        self.home.path().join("config/advisor")
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
