@@ -34,7 +34,7 @@ impl Verdict {
 }
 
 /// A verdict with the room that is left, or what is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fit {
     /// The verdict.
     pub verdict: Verdict,
@@ -45,7 +45,8 @@ pub struct Fit {
 }
 
 /// Room left or missing on one card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Room {
     /// So much is left beside the estimate; zero when the allocator will have to
     /// give back what it holds unused.
@@ -81,7 +82,7 @@ pub fn fit(footprint: &Footprint, usable: Bytes) -> Fit {
 }
 
 /// A size that cards are sold in, and what the driver reports for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Tier {
     /// The label, in GB.
     pub label: u32,
@@ -162,7 +163,7 @@ pub fn tiers(footprint: &Footprint) -> Vec<(Tier, Fit)> {
 }
 
 /// The largest value of a setting that goes into a card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Largest {
     /// The largest that fits; `None` when not even 1 does.
     pub fits: Option<u64>,

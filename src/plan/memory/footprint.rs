@@ -8,7 +8,7 @@ use crate::units::{Bytes, Count};
 use serde::Serialize;
 
 /// How much memory the question takes, on each card and over all of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Footprint {
     /// The model's name, or how it was guessed.
     pub model: String,
@@ -40,7 +40,7 @@ pub struct Footprint {
 }
 
 /// A part of the total.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Component {
     /// What it is.
     pub part: Part,
@@ -103,7 +103,7 @@ impl Part {
 }
 
 /// A change of the settings that takes less memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Saving {
     /// What to change: `gradient checkpointing`, `batch 4 → 2`.
     pub change: String,
@@ -112,11 +112,12 @@ pub struct Saving {
     /// What it costs, in words.
     pub cost: String,
     /// The changed question.
+    #[serde(skip)]
     pub question: Box<Question>,
 }
 
 /// An input that would narrow the interval.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Narrowing {
     /// Which input.
     pub input: String,

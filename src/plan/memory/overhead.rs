@@ -4,7 +4,7 @@
 //! Allocator: replayed (see `tape/allocator.rs`), not fitted. Context and the
 //! widths of the intervals are fitted constants; each names its evidence.
 
-use super::architecture::{Architecture, Block, Network, Norm, Positions};
+use super::architecture::{Architecture, Block, Network, Positions};
 use super::question::{AttentionKind, Measure, PackedInputs, Question, Strategy};
 use crate::estimate::{Estimate, Source};
 use crate::units::{Bytes, Fraction};
@@ -68,14 +68,9 @@ pub(super) fn is_traced(architecture: &Architecture) -> bool {
     match &architecture.network {
         Network::Image(_) => true,
         Network::Transformer(t) => {
-            let plain = t.experts.is_none() && t.latent.is_none() && !t.joint_qkv;
-            match t.block {
-                Block::PostNorm => true,
-                Block::Sequential => {
-                    plain && (t.norm == Norm::Rms || t.positions == Positions::Learned)
-                }
-                Block::Parallel | Block::EncoderDecoder => false,
-            }
+            let experts = t.experts.is_none_or(|e| e.shared_intermediate == 0);
+            let shared_heads = t.positions == Positions::Learned && t.kv_heads < t.heads;
+            experts && !shared_heads && t.block != Block::EncoderDecoder
         }
     }
 }

@@ -280,7 +280,7 @@ pub enum LossKind {
 }
 
 /// How cards share the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sharding {
     /// Number of cards.
     pub cards: u64,

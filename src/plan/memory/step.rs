@@ -12,6 +12,7 @@ use super::question::{
 };
 use super::tape::{Dtype, HalfKind, Held, Kind, Recording, Snapshot, Tape, Trained};
 use crate::error::{Error, Result};
+use serde::Serialize;
 
 /// What is alive at the peak of each phase of a step, and some sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -44,7 +45,8 @@ pub(super) struct Phases {
 }
 
 /// A phase of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// The forward pass; when generating, reading the prompt.
     Forward,

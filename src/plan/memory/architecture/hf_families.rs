@@ -5,8 +5,8 @@
 
 use super::hf_config::{Config, Default};
 use super::{
-    Block, Experts, FeedForward, Head, ImageNet, Latent, Network, Norm, Positions, SlidingWindow,
-    Transformer, Vit,
+    Activation, Block, Experts, FeedForward, Head, ImageNet, Latent, Network, Norm, Positions,
+    SlidingWindow, Transformer, Vit,
 };
 use crate::error::Result;
 
@@ -32,6 +32,14 @@ pub(super) fn read(kind: &str, config: &Config<'_>) -> Option<Result<Network>> {
 /// Reads an unknown model type like Llama.
 pub(super) fn generic(config: &Config<'_>) -> Result<Network> {
     like_llama("", config).map(Network::Transformer)
+}
+
+fn activation(name: Option<&str>) -> Activation {
+    match name {
+        Some("gelu_new") => Activation::WrittenOut,
+        Some("relu") => Activation::Rectifier,
+        _ => Activation::Fused,
+    }
 }
 
 /// A shape with every switch off.
@@ -60,8 +68,9 @@ fn plain(block: Block) -> Transformer {
         qk_norm: false,
         post_norms: false,
         parallel_norms: 0,
-        written_out_activation: false,
+        activation: Activation::Fused,
         dropout: false,
+        attention_dropout: false,
         pooler: false,
         experts: None,
         latent: None,
@@ -256,7 +265,7 @@ fn side_by_side(kind: &str, config: &Config<'_>) -> Result<Transformer> {
         mlp_bias: true,
         head_bias: phi,
         parallel_norms: if phi { 1 } else { 2 },
-        written_out_activation: config.text("hidden_act") == Some("gelu_new"),
+        activation: activation(config.text("hidden_act")),
         ..plain(if parallel {
             Block::Parallel
         } else {
@@ -277,8 +286,12 @@ fn gpt2(kind: &str, config: &Config<'_>) -> Result<Transformer> {
         head_width: hidden / heads.max(1),
         intermediate: config.number(INNER)?.unwrap_or(4 * hidden),
         vocabulary,
-        written_out_activation: kind == "gpt2"
-            && config.text("activation_function").unwrap_or("gelu_new") == "gelu_new",
+        activation: match kind {
+            "gpt2" => activation(config.text("activation_function").or(Some("gelu_new"))),
+            _ => Activation::Fused,
+        },
+        joint_qkv: true,
+        attention_dropout: true,
         ..with_learned_positions(
             config
                 .number(&["n_positions", "max_position_embeddings"])?
@@ -301,6 +314,7 @@ fn opt(config: &Config<'_>) -> Result<Transformer> {
         head_width: hidden / heads.max(1),
         intermediate,
         vocabulary,
+        activation: activation(config.text("activation_function").or(Some("relu"))),
         ..with_learned_positions(rows, config)
     })
 }
@@ -336,6 +350,7 @@ fn encoder(config: &Config<'_>, intermediate: u64) -> Result<Transformer> {
         output_bias: true,
         mlp_bias: true,
         dropout: true,
+        attention_dropout: true,
         head: Head::Classes(config.classes().unwrap_or(2)),
         ..plain(Block::PostNorm)
     })
@@ -378,7 +393,14 @@ fn t5(config: &Config<'_>) -> Result<Transformer> {
         norm: Norm::Rms,
         positions: Positions::Bias,
         tied: config.switch("tie_word_embeddings", Default::On),
+        // `gated-gelu` stands for the written-out GELU.
+        activation: if gated {
+            Activation::WrittenOut
+        } else {
+            Activation::Rectifier
+        },
         dropout: true,
+        attention_dropout: true,
         ..plain(Block::EncoderDecoder)
     })
 }

@@ -13,7 +13,8 @@ pub use hf_config::from_config_json;
 pub use image::{ConvNext, EfficientNet, ImageNet, MobileNetV2, ResNet, Vgg, Vit};
 pub use kv_cache::kv_bytes_per_token;
 pub use transformer::{
-    Block, Experts, FeedForward, Head, Latent, Norm, Positions, SlidingWindow, Transformer,
+    Activation, Block, Experts, FeedForward, Head, Latent, Norm, Positions, SlidingWindow,
+    Transformer,
 };
 
 use crate::units::Count;

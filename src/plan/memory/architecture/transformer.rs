@@ -69,12 +69,15 @@ pub struct Transformer {
     /// Normalisations per block of a parallel block (1 or 2).
     #[serde(default)]
     pub parallel_norms: u64,
-    /// Whether the GELU is written out as single operators (`gelu_new`).
+    /// The activation of the feed-forward part.
     #[serde(default)]
-    pub written_out_activation: bool,
+    pub activation: Activation,
     /// Dropout after embeddings, attention and feed-forward.
     #[serde(default)]
     pub dropout: bool,
+    /// Dropout of attention weights.
+    #[serde(default)]
+    pub attention_dropout: bool,
     /// A dense layer over the first token, as BERT has it.
     #[serde(default)]
     pub pooler: bool,
@@ -113,6 +116,19 @@ pub enum FeedForward {
     Plain,
     /// Gate and up, product, down.
     Gated,
+}
+
+/// The activation of the feed-forward part, by what its derivative needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// GELU or `SiLU` by one operator: its input.
+    #[default]
+    Fused,
+    /// GELU written out as single operators (`gelu_new`): four tensors.
+    WrittenOut,
+    /// A rectifier: its result, which the next layer keeps anyway.
+    Rectifier,
 }
 
 /// The normalisation.

@@ -5,10 +5,11 @@
 //! each model left out in turn, and tried on that model.
 
 use super::{Case, CaseKind, Set};
+use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// How the fitted spread does on models that it was not fitted to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeldOut {
     /// Cases of left-out models.
     pub cases: usize,

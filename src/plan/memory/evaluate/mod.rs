@@ -22,7 +22,7 @@ use crate::units::Bytes;
 use serde::Serialize;
 
 /// Everything that was compared.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// The cases, in the order of the files.
     pub cases: Vec<Case>,
@@ -31,7 +31,7 @@ pub struct Evaluation {
 }
 
 /// One measurement beside its estimate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Case {
     /// Model and settings in short.
     pub name: String,

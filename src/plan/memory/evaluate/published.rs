@@ -1,6 +1,6 @@
 //! Peaks that others published.
 
-use super::super::architecture::{Architecture, Network, catalogue};
+use super::super::architecture::{Activation, Architecture, Network, catalogue};
 use super::super::estimate::{of_architecture, sum};
 use super::super::footprint::{Footprint, Part};
 use super::super::question::{
@@ -134,7 +134,7 @@ fn architecture(row: &Row<'_>) -> Result<Architecture> {
     {
         transformer.tied = false;
         transformer.joint_qkv = true;
-        transformer.written_out_activation = false;
+        transformer.activation = Activation::Fused;
     }
     Ok(architecture)
 }

@@ -4,10 +4,11 @@ use super::super::architecture::Architecture;
 use super::super::footprint::{Footprint, Part};
 use super::super::question::{Question, Task};
 use crate::units::Bytes;
+use serde::Serialize;
 
 /// What the rules of thumb say about a case; `None` where a rule is not meant for
 /// the task.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Rules {
     /// 16 bytes per parameter, for training with Adam.
     pub sixteen_per_parameter: Option<Bytes>,

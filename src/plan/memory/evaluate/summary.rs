@@ -1,9 +1,10 @@
 //! How the cases of a kind came out together.
 
 use super::{Case, CaseKind, Set};
+use serde::Serialize;
 
 /// Errors of one kind of case in one set.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// The set.
     pub set: Set,

@@ -128,6 +128,12 @@ impl Grouped {
                 let joint = joint.apply(tape, x);
                 let [q, k, v] = tape.split_three(&joint, [queries, keys, keys]);
                 drop(joint);
+                // Shared heads are spread by a copy, which lets the joint tensor go.
+                let v = if call.shape.kv_heads < call.shape.heads {
+                    tape.copied(&v)
+                } else {
+                    v
+                };
                 [normed(tape, q, 0), normed(tape, k, 1), v]
             }
         }
@@ -170,7 +176,8 @@ impl Grouped {
             Attention::Fused => {
                 let half = tape.autocasting() || q.dtype == Dtype::Half;
                 // Only the 16-bit kernel without a mask takes grouped heads as they are.
-                if mask.is_some() || !half {
+                let broadcast = shape.joint_qkv && shape.kv_heads == 1;
+                if (mask.is_some() || !half) && !broadcast {
                     let (k, v) = (tape.repeated(&k, wide), tape.repeated(&v, wide));
                     (tape.fused_attention([&q, &k, &v], kernel, mask), None)
                 } else {

@@ -278,7 +278,7 @@ fn attention(
         keys: pass.sequence,
         value_width: shape.head_width,
         key_layout: Layout::Strided,
-        dropout: true,
+        dropout: shape.attention_dropout,
     };
     match pass.attention {
         Attention::Fused => (tape.fused_attention([&q, &k, &v], call, mask), None),

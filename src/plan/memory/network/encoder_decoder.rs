@@ -113,8 +113,11 @@ impl EncoderDecoder {
         let buckets = tape.constant(square, Dtype::Long);
         let bias = tape.embedding(&buckets, &stack.bias, shape.heads);
         drop(buckets);
+        // Cross attention adds a bias of zeros.
+        let zeros = tape.constant(square * shape.heads, embedded.dtype);
+        let read = read.map(|read| (read.clone(), zeros));
         for layer in &stack.layers {
-            let block = block(shape, layer, &bias, read, pass);
+            let block = block(shape, layer, &bias, read.as_ref(), pass);
             hidden = if pass.checkpointing {
                 tape.checkpointed(&hidden, &block)
             } else {
@@ -189,7 +192,7 @@ impl Attend {
             keys: pass.sequence,
             value_width: shape.head_width,
             key_layout: Layout::Strided,
-            dropout: shape.dropout,
+            dropout: shape.attention_dropout,
         };
         let mut mixed = match pass.attention {
             Attention::Fused => tape.fused_attention([&q, &k, &v], call, bias),
@@ -208,7 +211,7 @@ fn block(
     shape: &Transformer,
     layer: &Layer,
     bias: &Tensor,
-    read: Option<&Tensor>,
+    read: Option<&(Tensor, Tensor)>,
     pass: Pass,
 ) -> Block {
     let shape = shape.clone();
@@ -219,8 +222,8 @@ fn block(
         let mut x = layer
             .own
             .apply(tape, &shape, (input, None), Some(&bias), pass);
-        if let Some(cross) = &layer.cross {
-            x = cross.apply(tape, &shape, (&x, read.as_ref()), None, pass);
+        if let (Some(cross), Some((read, zeros))) = (&layer.cross, &read) {
+            x = cross.apply(tape, &shape, (&x, Some(read)), Some(zeros), pass);
         }
         let normed = apply_norm(tape, &x, &layer.mlp_norm);
         let fed = layer.mlp.apply(tape, &normed);

@@ -1,6 +1,6 @@
 //! The feed-forward part of a block: dense or a mixture of experts.
 
-use super::super::architecture::{FeedForward, Transformer};
+use super::super::architecture::{Activation, Block, FeedForward, Transformer};
 use super::super::tape::{Dtype, Tape, Tensor};
 use super::layers::{Bias, Layers, Linear, Role};
 
@@ -10,7 +10,8 @@ pub(super) struct Dense {
     gate: Option<Linear>,
     up: Linear,
     down: Linear,
-    written_out: bool,
+    activation: Activation,
+    dropout: bool,
 }
 
 /// A mixture of experts: all experts' weights in one piece.
@@ -49,7 +50,8 @@ impl FeedForwardLayers {
             gate: (shape.feed_forward == FeedForward::Gated).then(|| linear(hidden, width)),
             up: linear(hidden, width),
             down: linear(width, hidden),
-            written_out: false,
+            activation: Activation::Fused,
+            dropout: false,
         };
         Self::Mixture(Box::new(Mixture {
             router,
@@ -81,23 +83,26 @@ impl Dense {
                 .then(|| make.linear(Role::Inner, [hidden, width], bias)),
             up: make.linear(Role::Inner, [hidden, width], bias),
             down: make.linear(Role::Inner, [width, hidden], bias),
-            written_out: shape.written_out_activation,
+            activation: shape.activation,
+            // T5 drops inside the feed-forward part, too.
+            dropout: shape.dropout && shape.block == Block::EncoderDecoder,
         }
     }
 
     fn apply(&self, tape: &mut Tape, x: &Tensor) -> Tensor {
         let inner = if let Some(gate) = &self.gate {
             let mut gated = gate.apply(tape, x);
-            gated = tape.activation(&gated);
+            gated = activate(tape, &gated, self.activation);
             let up = self.up.apply(tape, x);
             tape.multiply(&gated, &up)
         } else {
             let up = self.up.apply(tape, x);
-            if self.written_out {
-                written_out_gelu(tape, &up)
-            } else {
-                tape.activation(&up)
-            }
+            activate(tape, &up, self.activation)
+        };
+        let inner = if self.dropout {
+            tape.dropout(&inner)
+        } else {
+            inner
         };
         self.down.apply(tape, &inner)
     }
@@ -136,8 +141,17 @@ impl Mixture {
     }
 }
 
+/// The activation, by what its derivative needs.
+pub(super) fn activate(tape: &mut Tape, x: &Tensor, activation: Activation) -> Tensor {
+    match activation {
+        Activation::Fused => tape.activation(x),
+        Activation::WrittenOut => written_out_gelu(tape, x),
+        Activation::Rectifier => tape.activation_by_result(x),
+    }
+}
+
 /// `0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, operator by operator.
-pub(super) fn written_out_gelu(tape: &mut Tape, x: &Tensor) -> Tensor {
+fn written_out_gelu(tape: &mut Tape, x: &Tensor) -> Tensor {
     let half = tape.scaled(x);
     let bracket = {
         let mut y = if tape.autocasting() {

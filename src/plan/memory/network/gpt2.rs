@@ -7,7 +7,7 @@ use super::super::tape::{
 };
 use super::cache::{Cache, Slot};
 use super::decoder::{causal_mask, scores_or_loss};
-use super::feed_forward::written_out_gelu;
+use super::feed_forward::activate;
 use super::layers::{Bias, Layers, Linear, Role};
 use super::norm::{NormLayer, apply_norm};
 use super::{Attention, Outcome, Output, Pass};
@@ -16,7 +16,7 @@ use std::rc::Rc;
 #[derive(Debug, Clone)]
 struct Layer {
     input_norm: NormLayer,
-    joint: Linear,
+    joint: Vec<Linear>,
     output: Linear,
     mlp_norm: NormLayer,
     up: Linear,
@@ -40,13 +40,21 @@ impl Gpt2 {
         let hidden = shape.hidden;
         let words = make.table(shape.vocabulary, hidden);
         let positions = make.table(shape.position_rows, hidden);
-        let joint = shape.query_width() + 2 * shape.key_width();
+        let (queries, keys) = (shape.query_width(), shape.key_width());
+        let widths = if shape.joint_qkv {
+            vec![queries + 2 * keys]
+        } else {
+            vec![queries, keys, keys]
+        };
         let layers = (0..shape.layers)
             .map(|_| {
                 make.block_starts();
                 let layer = Layer {
                     input_norm: NormLayer::new(Norm::Layer, hidden, make),
-                    joint: make.linear(Role::QueryOrValue, [hidden, joint], Bias::Yes),
+                    joint: widths
+                        .iter()
+                        .map(|&width| make.linear(Role::QueryOrValue, [hidden, width], Bias::Yes))
+                        .collect(),
                     output: make.linear(Role::Inner, [hidden, hidden], Bias::Yes),
                     mlp_norm: NormLayer::new(Norm::Layer, hidden, make),
                     up: make.linear(Role::Inner, [hidden, shape.intermediate], Bias::Yes),
@@ -125,7 +133,7 @@ impl Gpt2 {
         mask: Option<&Tensor>,
         (pass, cache, index): (Pass, &Cache, usize),
     ) -> Block {
-        let written_out = self.shape.written_out_activation;
+        let activation = self.shape.activation;
         let layer = layer.clone();
         let call = Call {
             shape: self.shape.clone(),
@@ -142,11 +150,7 @@ impl Gpt2 {
             x = apply_norm(tape, &x, &layer.mlp_norm);
             let mlp = {
                 let mut y = layer.up.apply(tape, &x);
-                y = if written_out {
-                    written_out_gelu(tape, &y)
-                } else {
-                    tape.activation(&y)
-                };
+                y = activate(tape, &y, activation);
                 y = layer.down.apply(tape, &y);
                 tape.dropout(&y)
             };
@@ -164,15 +168,24 @@ struct Call {
     index: usize,
 }
 
+/// Queries, keys and values, by one projection or by three.
+fn projected(tape: &mut Tape, layer: &Layer, call: &Call, x: &Tensor) -> [Tensor; 3] {
+    if let [query, key, value] = layer.joint.as_slice() {
+        return [query, key, value].map(|linear| linear.apply(tape, x));
+    }
+    let tokens = call.pass.tokens();
+    let widths = [call.shape.query_width(), call.shape.key_width()];
+    let [queries, keys] = widths.map(|width| tokens * width);
+    let joint = match layer.joint.first() {
+        Some(linear) => linear.apply(tape, x),
+        None => x.clone(),
+    };
+    tape.split_three(&joint, [queries, keys, keys])
+}
+
 fn attention(tape: &mut Tape, layer: &Layer, call: &Call, x: &Tensor) -> (Tensor, Option<Tensor>) {
     let (shape, pass) = (&call.shape, call.pass);
-    let joint = layer.joint.apply(tape, x);
-    let (queries, keys) = (
-        pass.tokens() * shape.query_width(),
-        pass.tokens() * shape.key_width(),
-    );
-    let [q, mut k, mut v] = tape.split_three(&joint, [queries, keys, keys]);
-    drop(joint);
+    let [q, mut k, mut v] = projected(tape, layer, call, x);
     if pass.output == Output::NextToken {
         k = call
             .cache
@@ -188,13 +201,20 @@ fn attention(tape: &mut Tape, layer: &Layer, call: &Call, x: &Tensor) -> (Tensor
         keys: pass.sequence + pass.past,
         value_width: shape.head_width,
         key_layout: Layout::Strided,
-        dropout: true,
+        dropout: shape.attention_dropout,
     };
+    let wide = pass.batch * shape.heads * kernel.keys * shape.head_width;
     let mask = call.mask.as_ref();
     let (mut out, weights) = match pass.attention {
-        Attention::Fused => (tape.fused_attention([&q, &k, &v], kernel, mask), None),
+        Attention::Fused => {
+            // Only the 16-bit kernel takes shared heads as they are.
+            if q.dtype == Dtype::Float && !tape.autocasting() {
+                k = tape.repeated(&k, wide);
+                v = tape.repeated(&v, wide);
+            }
+            (tape.fused_attention([&q, &k, &v], kernel, mask), None)
+        }
         Attention::Eager => {
-            let wide = pass.batch * shape.heads * kernel.keys * shape.head_width;
             let (k, v) = (tape.repeated(&k, wide), tape.repeated(&v, wide));
             let (out, weights) =
                 tape.eager_attention([&q, &k, &v], kernel, mask, Softmax::ThenAsValues);

@@ -157,3 +157,86 @@ impl Allocator {
         self.peak_allocated
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn small_requests_share_a_segment_and_are_rounded_to_512_bytes() {
+        let mut allocator = Allocator::default();
+        allocator.take(1);
+        allocator.take(513);
+        assert_eq!(allocator.reserved(), 2 * MIB);
+        assert_eq!(allocator.peak_allocated(), 512 + 1024);
+    }
+
+    #[test]
+    fn segments_are_of_2_and_20_mib_and_above_10_mib_of_their_own() {
+        for (request, segment) in [
+            (MIB, 2 * MIB),
+            (MIB + 1, 20 * MIB),
+            (9 * MIB, 20 * MIB),
+            (10 * MIB, 10 * MIB),
+            (11 * MIB, 12 * MIB),
+        ] {
+            let mut allocator = Allocator::default();
+            allocator.take(request);
+            assert_eq!(allocator.reserved(), segment, "{request}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_is_joined_and_used_again() {
+        let mut allocator = Allocator::default();
+        let blocks: Vec<u64> = (0..4).map(|_| allocator.take(4 * MIB)).collect();
+        assert_eq!(allocator.reserved(), 20 * MIB);
+        for block in blocks {
+            allocator.give_back(block);
+        }
+        // Four neighbours of 4 MiB and the rest are one block of 20 MiB again.
+        allocator.take(19 * MIB);
+        assert_eq!(allocator.reserved(), 20 * MIB);
+    }
+
+    #[test]
+    fn the_smallest_block_that_is_large_enough_is_taken() {
+        let mut allocator = Allocator::default();
+        let large = allocator.take(64 * MIB);
+        let _between = allocator.take(100 * MIB);
+        let fitting = allocator.take(32 * MIB);
+        allocator.give_back(large);
+        allocator.give_back(fitting);
+        assert_eq!(allocator.take(31 * MIB), fitting);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn reserved_is_never_less_than_what_is_handed_out(
+            sizes in proptest::collection::vec(1u64..40 * MIB, 1..60),
+            order in proptest::collection::vec(proptest::bool::ANY, 1..60),
+        ) {
+            let mut allocator = Allocator::default();
+            let mut held: Vec<u64> = Vec::new();
+            for (size, give) in sizes.iter().zip(order.iter().cycle()) {
+                if *give && !held.is_empty() {
+                    allocator.give_back(held.remove(0));
+                }
+                let address = allocator.take(*size);
+                proptest::prop_assert!(!held.contains(&address));
+                held.push(address);
+                proptest::prop_assert!(allocator.reserved() >= allocator.peak_allocated());
+            }
+            for address in held {
+                allocator.give_back(address);
+            }
+            // Everything is free: the same requests need no more segments.
+            let before = allocator.reserved();
+            let largest = sizes.iter().copied().max().unwrap_or(1);
+            allocator.take(largest);
+            proptest::prop_assert_eq!(allocator.reserved(), before);
+        }
+    }
+}

@@ -317,3 +317,64 @@ impl Tape {
         wanted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dtype, Kind, Matrix, Recording, Tape, Trained};
+
+    /// One linear layer without bias and a sum as loss: the numbers can be checked
+    /// by hand.
+    #[test]
+    fn one_linear_layer_takes_what_it_takes_by_hand() {
+        let mut tape = Tape::new(Recording::On);
+        tape.meter.charge_to(Kind::Weights);
+        let weight = tape.parameter(6, Dtype::Float, Trained::Yes);
+        let matrix = Matrix {
+            weight,
+            bias: None,
+            inputs: 2,
+            outputs: 3,
+            expanded: None,
+        };
+        tape.meter.charge_to(Kind::Activations);
+        let x = tape.constant(4 * 2, Dtype::Float);
+        let y = tape.linear(&x, &matrix);
+        // Weight 24, input 32, result 48.
+        assert_eq!(tape.meter.live(), 24 + 32 + 48);
+        drop(x);
+        // The layer keeps its input for the gradient of the weight.
+        assert_eq!(tape.meter.live(), 24 + 32 + 48);
+        let loss = tape.mean(&y, 12);
+        drop(y);
+        // A mean needs nothing of its input.
+        assert_eq!(tape.meter.live(), 24 + 32 + 4);
+        tape.meter.take_peak();
+        tape.backward(loss);
+        // At the peak: weight, input, gradient of the result, gradient of the weight.
+        assert_eq!(tape.meter.take_peak().total(), 24 + 32 + 48 + 24);
+        let gradients = tape.take_gradients();
+        assert_eq!(gradients.len(), 1);
+        assert_eq!(tape.meter.live(), 24 + 24);
+        drop(gradients);
+        drop(matrix);
+        assert_eq!(tape.meter.live(), 0);
+    }
+
+    #[test]
+    fn a_frozen_layer_keeps_no_input() {
+        let mut tape = Tape::new(Recording::On);
+        let weight = tape.parameter(6, Dtype::Half, Trained::No);
+        let matrix = Matrix {
+            weight,
+            bias: None,
+            inputs: 2,
+            outputs: 3,
+            expanded: None,
+        };
+        let x = tape.constant(8, Dtype::Half);
+        let y = tape.linear(&x, &matrix);
+        drop(x);
+        assert_eq!(tape.meter.live(), 12 + 24);
+        assert!(!y.needs_gradient());
+    }
+}
