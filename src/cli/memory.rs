@@ -141,7 +141,23 @@ fn find_gpu<'h>(name: &str, hardware: &'h HardwareBook) -> Result<&'h GpuSpec> {
                 .find(|gpu| bare(&gpu.name) == bare(name) || bare(&gpu.nvml_name) == bare(name))
         })
         .ok_or_else(|| {
-            let near = hardware.gpus_like(name);
+            let short = name
+                .trim_start_matches("NVIDIA ")
+                .trim_start_matches("nvidia ");
+            let mut near = hardware.gpus_like(name);
+            near.extend(hardware.gpus_like(short));
+            near.dedup();
+            if near.is_empty() {
+                // Names of two letters are never alike enough: the same family then.
+                let first = short.chars().next();
+                near.extend(
+                    hardware
+                        .gpus()
+                        .map(|gpu| gpu.name.as_str())
+                        .filter(|known| known.chars().next() == first)
+                        .take(4),
+                );
+            }
             let error = Error::bad_input(format!("--on: no GPU is called `{name}`"));
             if near.is_empty() {
                 error.hint("use the name that `nvidia-smi` shows, as in `--on \"NVIDIA L4\"`")

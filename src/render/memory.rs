@@ -207,6 +207,7 @@ pub fn memory_report(memory: &MemoryReport, explain: Explain) -> Report {
         ),
         ("peak".to_owned(), format!("in the {}", memory.peak_in)),
     ];
+    facts.extend(decisive(memory).map(|text| ("decided by".to_owned(), text)));
     if memory.trained_parameters.get() > 0 {
         facts.push((
             "trained".to_owned(),
@@ -307,6 +308,17 @@ fn answer(memory: &MemoryReport) -> String {
         (None, Some(tight)) => format!("{need}: tight on {}.", tight.card),
         (None, None) => format!("{need}: fits nothing that was asked about."),
     }
+}
+
+/// The largest part and its share of the total.
+fn decisive(memory: &MemoryReport) -> Option<String> {
+    let largest = memory.parts.iter().max_by_key(|part| part.bytes.value)?;
+    let share = largest.bytes.value.get() as f64 / memory.per_card.value.get().max(1) as f64;
+    Some(format!(
+        "{}, {} of the total",
+        largest.part,
+        Fraction::saturating(share)
+    ))
 }
 
 fn interval(estimate: &Estimate<Bytes>) -> String {

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod machine;
+mod memory;
 mod plan;
 mod run;
 mod runtime;
