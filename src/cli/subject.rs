@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result, nearest},
     model::{
         self, InputSpec, Model, Sizes, input_specs,
-        reference::{self, ReferenceModel},
+        reference::{self, Precision, ReferenceModel},
     },
     profile::calibration::{ModelClass, ModelSummary},
     units::{Bytes, Time},
@@ -21,7 +21,7 @@ use std::{
 };
 
 /// A model as named on the command line, before its file is read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Named {
     /// One of ours; its file may not be written yet.
     Reference(Box<ReferenceModel>),
@@ -86,7 +86,10 @@ impl Named {
     /// The name that reports and saved calibrations use.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Reference(model) => model.name.clone(),
+            Self::Reference(model) => match model.precision {
+                Precision::Fp32 => model.name.clone(),
+                other => format!("{}-{other}", model.name),
+            },
             Self::File(path) => path.file_stem().map_or_else(
                 || "model".to_owned(),
                 |stem| stem.to_string_lossy().into_owned(),
