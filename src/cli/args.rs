@@ -149,7 +149,13 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Kinds of device to compare [default: the CPU and every GPU].
-    #[arg(long, value_enum, value_name = "KIND,…", value_delimiter = ',', conflicts_with = "threads")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND,…",
+        value_delimiter = ',',
+        conflicts_with = "threads"
+    )]
     pub on: Vec<Kind>,
     /// Intra-op threads to compare on the CPU, as in `1,2,4`.
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]

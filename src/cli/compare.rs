@@ -55,7 +55,10 @@ pub(super) fn run(global: &Global, args: &CompareArgs) -> Result<Outcome> {
     } else if args.threads.is_empty() && args.variants.is_empty() && !gpu {
         output::note(
             global,
-            &format!("{}; thread counts are compared instead", no_gpu(&bench.machine)),
+            &format!(
+                "{}; thread counts are compared instead",
+                no_gpu(&bench.machine)
+            ),
         );
     }
     let mut calibrations = Vec::new();

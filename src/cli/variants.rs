@@ -84,9 +84,8 @@ fn converted(
     if target.exists() {
         return Ok(target);
     }
-    std::fs::create_dir_all(&folder).map_err(|error| {
-        Error::machine(format!("cannot make `{}`: {error}", folder.display()))
-    })?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| Error::machine(format!("cannot make `{}`: {error}", folder.display())))?;
     output::note(
         global,
         &format!("Converting {} to {format} …", source.display()),

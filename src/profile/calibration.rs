@@ -300,4 +300,3 @@ pub struct LeftOut {
     /// Why.
     pub why: String,
 }
-

@@ -47,7 +47,12 @@ pub struct Compared {
 pub fn compare(calibrations: &[Calibration]) -> Vec<Compared> {
     let mut lines: Vec<Compared> = Vec::new();
     for calibration in calibrations {
-        lines.extend(calibration.rows.iter().filter_map(|row| line(calibration, row)));
+        lines.extend(
+            calibration
+                .rows
+                .iter()
+                .filter_map(|row| line(calibration, row)),
+        );
     }
     lines.sort_by_key(|line| line.batch_size);
     let firsts: Vec<(u32, Time)> = lines

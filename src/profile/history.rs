@@ -110,9 +110,8 @@ pub fn between_runs(runs: &[PastRun]) -> BetweenRuns {
         let [a, b] = pair else { continue };
         let mut of_pair = Vec::new();
         for row in &a.rows {
-            let same = |other: &&PastRow| {
-                (other.layout, other.batch_size) == (row.layout, row.batch_size)
-            };
+            let same =
+                |other: &&PastRow| (other.layout, other.batch_size) == (row.layout, row.batch_size);
             if let Some(next) = b.rows.iter().find(same) {
                 let difference = next.mean.ratio(row.mean).ln();
                 let own = f64::midpoint(row.relative_variance, next.relative_variance);

@@ -56,7 +56,12 @@ pub struct Setting {
 /// one setup is best for both, it is given once, for latency.
 #[must_use]
 pub fn server_settings(calibration: &Calibration) -> Vec<ServerSettings> {
-    let kept = || calibration.rows.iter().filter(|row| row.dropped_for.is_none());
+    let kept = || {
+        calibration
+            .rows
+            .iter()
+            .filter(|row| row.dropped_for.is_none())
+    };
     let fastest = kept()
         .filter(|row| row.batch_size == 1 && mean(row) > 0.0)
         .min_by(|a, b| mean(a).total_cmp(&mean(b)));
@@ -148,5 +153,8 @@ fn affinity(calibration: &Calibration, layout: SessionLayout) -> String {
             }
         })
         .collect();
-    format!("one process per instance, each with its own: {}", sets.join(", "))
+    format!(
+        "one process per instance, each with its own: {}",
+        sets.join(", ")
+    )
 }

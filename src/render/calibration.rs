@@ -28,7 +28,13 @@ pub fn calibration_report(calibrations: &[Calibration]) -> Report {
 /// The first result, before it is refined.
 #[must_use]
 pub fn first_look(calibration: &Calibration) -> Report {
-    let mut table = Table::new(&["instances × threads", ">batch", ">mean", ">± 95%", ">items/s"]);
+    let mut table = Table::new(&[
+        "instances × threads",
+        ">batch",
+        ">mean",
+        ">± 95%",
+        ">items/s",
+    ]);
     for row in &calibration.rows {
         let cells = cells(calibration, row);
         let [layout, batch, mean, width, _, _, _, rate, ..] = cells;
@@ -134,7 +140,10 @@ fn facts(calibration: &Calibration) -> Vec<(&'static str, String)> {
         };
         facts.push((
             "between runs",
-            format!("± {} ({basis}), in the interval", between.relative_deviation),
+            format!(
+                "± {} ({basis}), in the interval",
+                between.relative_deviation
+            ),
         ));
     }
     facts.push(("fingerprint", calibration.fingerprint.short()));
@@ -184,7 +193,13 @@ fn starts(calibration: &Calibration) -> Table {
         let nodes: Vec<String> = start
             .nodes
             .iter()
-            .map(|n| format!("{} {}", n.nodes, n.provider.trim_end_matches("ExecutionProvider")))
+            .map(|n| {
+                format!(
+                    "{} {}",
+                    n.nodes,
+                    n.provider.trim_end_matches("ExecutionProvider")
+                )
+            })
             .collect();
         starts.push([
             start.layout.to_string(),

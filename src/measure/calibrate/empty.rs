@@ -12,8 +12,8 @@ use crate::{
     model::{
         ElementType, Fill, InputSpec,
         proto::{
-            DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-            TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
+            DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+            TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
         },
     },
     profile::calibration::SessionLayout,

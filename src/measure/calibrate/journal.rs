@@ -247,9 +247,9 @@ impl Recovered {
                 taken_at,
                 fingerprint: of,
             } => {
-                let fresh = taken_at
-                    .parse::<jiff::Timestamp>()
-                    .is_ok_and(|at| jiff::Timestamp::now().duration_since(at).as_secs_f64() < OLDEST);
+                let fresh = taken_at.parse::<jiff::Timestamp>().is_ok_and(|at| {
+                    jiff::Timestamp::now().duration_since(at).as_secs_f64() < OLDEST
+                });
                 if version == VERSION && fresh && of.difference(fingerprint).is_none() {
                     self.taken_at = Some(taken_at);
                 } else {
@@ -367,7 +367,12 @@ mod tests {
             path: "/dev/full".into(),
             file: Some(OpenOptions::new().append(true).open("/dev/full").unwrap()),
         };
-        assert!(journal.note(&visit(1.0)).unwrap_err().contains("No space left"));
+        assert!(
+            journal
+                .note(&visit(1.0))
+                .unwrap_err()
+                .contains("No space left")
+        );
         journal.note(&visit(2.0)).unwrap();
     }
 

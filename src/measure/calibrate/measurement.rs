@@ -284,7 +284,9 @@ impl<'m> Measurement<'m> {
 
     /// Time spent in rounds, by an earlier run as well.
     pub fn spent(&self) -> Time {
-        let now = self.rounds_begun.map_or(Time::ZERO, |begun| Time::from(begun.elapsed()));
+        let now = self
+            .rounds_begun
+            .map_or(Time::ZERO, |begun| Time::from(begun.elapsed()));
         self.spent_earlier + now
     }
 
@@ -368,7 +370,10 @@ impl<'m> Measurement<'m> {
             }
             Err(error) => self.caveats.push(Caveat::new(
                 CaveatKind::Incomplete,
-                format!("the empty session could not be measured: {}", error.message()),
+                format!(
+                    "the empty session could not be measured: {}",
+                    error.message()
+                ),
             )),
         }
     }
@@ -549,7 +554,10 @@ mod tests {
         let caveat = fallback(&gpu, &mixed).unwrap();
         assert_eq!(caveat.kind, CaveatKind::Fallback);
         assert!(caveat.message.starts_with("3 of 100 nodes"), "{caveat}");
-        assert_eq!(fallback(&gpu, &[start(&[("CUDAExecutionProvider", 9)])]), None);
+        assert_eq!(
+            fallback(&gpu, &[start(&[("CUDAExecutionProvider", 9)])]),
+            None
+        );
         assert_eq!(fallback(&gpu, &[start(&[])]), None);
     }
 }

@@ -50,10 +50,9 @@ impl Point {
     /// Fastest and slowest round; none before there are enough of them.
     fn range(&self) -> Option<(f64, f64)> {
         (self.row.rounds.len() >= ROUNDS_TO_DROP).then(|| {
-            self.means()
-                .fold((f64::MAX, 0.0_f64), |(low, high), mean| {
-                    (low.min(mean), high.max(mean))
-                })
+            self.means().fold((f64::MAX, 0.0_f64), |(low, high), mean| {
+                (low.min(mean), high.max(mean))
+            })
         })
     }
 }
@@ -72,8 +71,10 @@ fn relative_half_width(means: &[f64]) -> Option<f64> {
 /// threads is alive at that batch size: it tells how fast one of its instances
 /// is alone.
 pub(super) fn drop_hopeless(points: &mut [Point]) {
-    let verdicts: Vec<Option<SessionLayout>> =
-        points.iter().map(|point| beaten_by(point, points)).collect();
+    let verdicts: Vec<Option<SessionLayout>> = points
+        .iter()
+        .map(|point| beaten_by(point, points))
+        .collect();
     for (point, verdict) in points.iter_mut().zip(verdicts) {
         if point.row.dropped_for.is_none() {
             point.row.dropped_for = verdict;

@@ -36,11 +36,11 @@ const ROUNDS_BEFORE_FIRST_LOOK: usize = 2;
 /// Rounds that every row of a run gets, whatever the budget.
 const ROUNDS_AT_LEAST: usize = 2;
 
-/// Share of the time that idle gaps may take beyond their first two visits.
+/// Share of the time that idle gaps may take beyond their first three visits.
 const IDLE_SHARE: f64 = 0.2;
 
 /// Visits with idle gaps, at least where there is time and at most.
-const IDLE_VISITS: (usize, usize) = (2, 6);
+const IDLE_VISITS: (usize, usize) = (3, 6);
 
 /// Seconds spent on one gap in one visit, where one inference does not take longer.
 const PER_GAP: f64 = 0.015;
@@ -228,7 +228,10 @@ impl Measurement<'_> {
                 })
                 .collect();
             let waiting: f64 = gaps.iter().map(|(g, n)| g.get() * f64::from(*n)).sum();
-            let limits = self.limits(child, patience(expected.scaled(20.0)) + Time::saturating(waiting));
+            let limits = self.limits(
+                child,
+                patience(expected.scaled(20.0)) + Time::saturating(waiting),
+            );
             let Some(Some(process)) = self.children.get_mut(child) else {
                 continue;
             };

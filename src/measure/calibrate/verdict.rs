@@ -81,9 +81,8 @@ fn relative_times(rows: &[Row]) -> Vec<f64> {
         };
         let median = sample.median();
         if median > 0.0 {
-            let relative = |round: &crate::profile::calibration::Round| {
-                (round.at, round.mean.get() / median)
-            };
+            let relative =
+                |round: &crate::profile::calibration::Round| (round.at, round.mean.get() / median);
             visits.extend(row.rounds.iter().map(relative));
         }
     }
@@ -161,7 +160,11 @@ mod tests {
     #[test]
     fn noise_around_a_level_is_no_drift() {
         let rows: Vec<Row> = (1..4)
-            .map(|b| row(b, move |i| 1.0 + 0.02 * ((i * 7919 % 13) as f64 / 13.0 - 0.5)))
+            .map(|b| {
+                row(b, move |i| {
+                    1.0 + 0.02 * ((i * 7919 % 13) as f64 / 13.0 - 0.5)
+                })
+            })
             .collect();
         assert_eq!(drift(&relative_times(&rows)), None);
         assert_eq!(relative_times(&[]), Vec::<f64>::new());

@@ -230,9 +230,7 @@ impl Session {
     pub fn bind(&self, inputs: &PreparedInputs, ends: Ends) -> Result<BoundRun> {
         self.try_bind(inputs, ends)
             .map(|binding| BoundRun { binding })
-            .map_err(|error| {
-                Error::machine(format!("cannot bind the inputs: {}", error.message()))
-            })
+            .map_err(|error| Error::machine(format!("cannot bind the inputs: {}", error.message())))
     }
 
     fn try_bind(&self, inputs: &PreparedInputs, ends: Ends) -> ort::Result<IoBinding> {
@@ -265,7 +263,11 @@ impl Session {
     ///
     /// # Errors
     /// What ONNX Runtime says.
-    pub fn run_bound(&mut self, bound: &mut BoundRun, fresh: Option<&PreparedInputs>) -> Result<()> {
+    pub fn run_bound(
+        &mut self,
+        bound: &mut BoundRun,
+        fresh: Option<&PreparedInputs>,
+    ) -> Result<()> {
         let mut run = || -> ort::Result<()> {
             if let Some(inputs) = fresh {
                 // Binding is what copies an input to the device.

@@ -13,8 +13,8 @@ use crate::{
     plan::{
         latency::{End, LatencyCurve, curve::at},
         queueing::{
-            Alternative, IdleSlowdown, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange, ServiceTimes,
-            SimulationOptions, Simulator, analytic, best_configuration,
+            Alternative, IdleSlowdown, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange,
+            ServiceTimes, SimulationOptions, Simulator, analytic, best_configuration,
         },
     },
     profile::calibration::{ModelSummary, SessionLayout},

@@ -9,6 +9,10 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// Visits below which a slowdown after waiting is not used: the median of three
+/// holds against one that was disturbed.
+const LEAST_IDLE_VISITS: u32 = 3;
+
 /// Service times of one layout on one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LatencyCurve {
@@ -155,7 +159,7 @@ fn idle(calibration: &Calibration, layout: SessionLayout) -> Vec<(Time, f64)> {
         .idle_gaps
         .iter()
         .filter(|gap| gap.layout.intra_op_threads == layout.intra_op_threads)
-        .filter(|gap| !gap.gap.is_zero())
+        .filter(|gap| !gap.gap.is_zero() && gap.visits >= LEAST_IDLE_VISITS)
         .map(|gap| (gap.gap, gap.slowdown))
         .filter(|(_, slowdown)| *slowdown > 0.0 && *slowdown <= 1000.0)
         .collect();
