@@ -17,9 +17,10 @@ const RUNS_KEPT: usize = 30;
 const ENOUGH_PAIRS: f64 = 6.0;
 
 /// Standard deviation between runs, relative to the mean, that is assumed where
-/// there are no earlier runs. From repeated calibrations on shared virtual
-/// machines of two processors (`benches/coverage.rs`), where the variation
-/// beyond that of the rounds was between 1 % and 6 %.
+/// there are no earlier runs: the precision that a calibration is asked for by
+/// default. A crowded machine has more (in 40 repetitions on two shared
+/// processors with four other programs running, 12 % to 24 % were found), which
+/// earlier runs then show.
 pub const ASSUMED: f64 = 0.03;
 
 /// What is remembered of a run.

@@ -124,19 +124,14 @@ impl MeasuringChild {
                 .answers
                 .recv_timeout(Duration::from_secs_f64(LOOK_EVERY))
             {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.check_memory(limits)?;
+                    return Ok(answer);
+                }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let taken = resident_set(self.process.id());
-            if let (Some(taken), Some(most)) = (taken, limits.memory)
-                && taken > most
-            {
-                self.kill();
-                return Err(Error::machine(format!(
-                    "it took {taken} of memory, more than the {most} that were left for it, so it was stopped"
-                )));
-            }
+            self.check_memory(limits)?;
             if Time::from(begin.elapsed()) > limits.time {
                 self.kill();
                 return Err(Error::machine(format!(
@@ -145,6 +140,20 @@ impl MeasuringChild {
                 )));
             }
         }
+    }
+
+    /// Stops a child that has taken more than it may.
+    fn check_memory(&mut self, limits: Limits) -> Result<()> {
+        let Some((taken, most)) = self.memory().zip(limits.memory) else {
+            return Ok(());
+        };
+        if taken <= most {
+            return Ok(());
+        }
+        self.kill();
+        Err(Error::machine(format!(
+            "it took {taken} of memory, more than the {most} that were left for it, so it was stopped"
+        )))
     }
 
     fn kill(&mut self) {
@@ -208,7 +217,7 @@ fn describe(status: ExitStatus) -> String {
         use std::os::unix::process::ExitStatusExt;
         if let Some(signal) = status.signal() {
             let meaning = match signal {
-                libc::SIGKILL => "killed (SIGKILL; when memory runs out the system does this)",
+                libc::SIGKILL => "was killed (SIGKILL; when memory runs out the system does this)",
                 libc::SIGSEGV => "crashed (SIGSEGV)",
                 libc::SIGBUS => "crashed (SIGBUS: a damaged library or model file)",
                 libc::SIGABRT => "aborted (SIGABRT)",
