@@ -108,6 +108,44 @@ def external_data(folder):
     return [("onnx helper: external data", path)]
 
 
+def control_flow(folder):
+    """A branch and a loop, as the onnx package's own helpers write them."""
+    import numpy
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def value(name, kind, shape):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    def branch(op):
+        return helper.make_graph([helper.make_node(op, ["x"], ["b"])], op, [], [value("b", 1, None)])
+
+    decide = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["y"], then_branch=branch("Relu"), else_branch=branch("Neg")),
+    ]
+    zero = numpy_helper.from_array(numpy.array(0.0, numpy.float32), "zero")
+    body = helper.make_graph(
+        [helper.make_node("Add", ["before", "before"], ["after"]), helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("before", 1, None)],
+        [value("on", TensorProto.BOOL, []), value("after", 1, None)])
+    times = numpy_helper.from_array(numpy.array(3, numpy.int64), "times")
+    yes = numpy_helper.from_array(numpy.array(True), "yes")
+    repeat = [helper.make_node("Loop", ["times", "yes", "x"], ["y"], body=body)]
+    found = []
+    for name, nodes, weights in (("if", decide, [zero]), ("loop", repeat, [times, yes])):
+        graph = helper.make_graph(
+            nodes, name, [value("x", 1, ["batch", 8])], [value("y", 1, ["batch", 8])], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.checker.check_model(model)
+        path = folder / f"{name}.onnx"
+        onnx.save(model, path)
+        found.append((f"onnx helper: {name}", path))
+    return found
+
+
 def outcome(advisor, path, folder):
     """What became of one file, and whether that is acceptable."""
     command = [advisor, "calibrate", "--model", str(path), "--time", "0.5s", "--max-batch", "4",
@@ -134,7 +172,7 @@ def main():
     bad = found = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        for source in (from_onnx_package, external_data, from_torch, from_sklearn):
+        for source in (from_onnx_package, external_data, control_flow, from_torch, from_sklearn):
             try:
                 files = source(folder)
             except ImportError as error:

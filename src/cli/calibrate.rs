@@ -273,6 +273,7 @@ impl<'b> Bench<'b> {
                 time: measure.time,
                 precision: measure.precision,
                 max_batch: measure.max_batch,
+                batch_sizes: subject.batch_sizes.clone(),
                 longest_inference: measure.longest_inference,
                 memory: measure.memory_limit,
                 journal: Some(journal.clone()),
@@ -311,6 +312,10 @@ impl<'b> Bench<'b> {
     ) -> Result<Calibration> {
         let subject = named.prepare(self.global, model, self.folders)?;
         let line = ProgressLine::new(self.global, format!("{} on {device}", subject.summary.name));
+        let mut options = options.clone();
+        if !subject.batch_sizes.is_empty() {
+            options.batch_sizes.clone_from(&subject.batch_sizes);
+        }
         let calibration = calibrate::calibrate(
             &calibrate::Subject {
                 machine: &self.machine,
@@ -320,7 +325,7 @@ impl<'b> Bench<'b> {
                 facts: &subject.summary,
                 inputs: &subject.inputs,
             },
-            options,
+            &options,
             &self.launcher(device)?,
             interrupt::flag(),
             &mut |progress| {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::{Error, Result, nearest},
     model::{
-        self, InputSpec, Model, Sizes, input_specs,
+        self, Batching, InputSpec, Model, Sizes, input_specs,
         reference::{self, Precision, ReferenceModel},
     },
     profile::calibration::{ModelClass, ModelSummary},
@@ -38,6 +38,8 @@ pub(super) struct Subject {
     pub summary: ModelSummary,
     /// What to feed it.
     pub inputs: Vec<InputSpec>,
+    /// The only batch size that it takes, where that is fixed; empty otherwise.
+    pub batch_sizes: Vec<u32>,
 }
 
 /// Finds out what `--model` means. A name with a path separator or an ending
@@ -156,6 +158,10 @@ impl Named {
             path,
             summary,
             inputs,
+            batch_sizes: match model.batching() {
+                Batching::Fixed { size } => vec![size.try_into().unwrap_or(u32::MAX)],
+                Batching::Dynamic { .. } | Batching::None => Vec::new(),
+            },
         })
     }
 }

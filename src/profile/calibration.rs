@@ -300,3 +300,107 @@ pub struct LeftOut {
     /// Why.
     pub why: String,
 }
+
+/// A calibration for tests of other modules: rows with three equal rounds each.
+#[cfg(test)]
+pub(crate) fn example(rows: &[((u32, u32), u32, f64)]) -> Calibration {
+    use super::machine::{Cpu, Gpus, Limits, Reading};
+    let machine = Machine {
+        os: Reading::Known("Linux".into()),
+        cpu: Cpu {
+            model: Reading::Known("test".into()),
+            vendor: Reading::unknown("test"),
+            arch: "x86_64".into(),
+            signature: Reading::unknown("test"),
+            physical_cores: Reading::Known(2),
+            logical_cores: 2,
+            instruction_sets: vec![],
+        },
+        memory_bytes: Reading::Known(Bytes::from_gib(8.0)),
+        limits: Limits::default(),
+        gpus: Gpus::NoDriver {
+            tried: "test".into(),
+        },
+    };
+    let rows = rows
+        .iter()
+        .map(|&((instances, intra_op_threads), batch_size, seconds)| {
+            let layout = SessionLayout {
+                instances,
+                intra_op_threads,
+                spinning: false,
+            };
+            let mut row = Row::new(layout, batch_size);
+            let mean = Time::saturating(seconds);
+            row.rounds = (0..3)
+                .map(|i| Round {
+                    inferences: 4,
+                    mean,
+                    at: Time::saturating(f64::from(i)),
+                })
+                .collect();
+            row.samples = vec![mean; 12];
+            row
+        })
+        .collect();
+    Calibration {
+        schema: SCHEMA,
+        taken_at: "2026-01-01T00:00:00Z".into(),
+        fingerprint: Fingerprint::of(&machine, &Device::Cpu, "1.31.1", "hash"),
+        machine,
+        model: ModelSummary {
+            name: "test".into(),
+            hash: "hash".into(),
+            parameters: Count::new(1),
+            weight_bytes: Bytes::from_mib(1),
+            flops_per_item: Flops::saturating(1.0),
+            activation_bytes_per_item: Bytes::ZERO,
+            io_bytes_per_item: Bytes::ZERO,
+            operators: 1,
+            class: ModelClass::Dense,
+            max_batch: None,
+        },
+        device: Device::Cpu,
+        rows,
+        starts: Vec::new(),
+        left_out: Vec::new(),
+        idle_gaps: Vec::new(),
+        overheads: Overheads::default(),
+        steadiness: None,
+        between_runs: None,
+        caveats: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calibration_of_the_first_schema_is_still_read() {
+        let mut value = serde_json::to_value(example(&[((1, 1), 1, 0.1)])).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        for added in ["idle_gaps", "overheads", "steadiness", "between_runs"] {
+            fields.remove(added);
+        }
+        fields.insert("schema".into(), 1.into());
+        let read: Calibration = serde_json::from_value(value).unwrap();
+        assert_eq!(read.overheads, Overheads::default());
+        assert_eq!(read.steadiness, None);
+    }
+
+    #[test]
+    fn variation_between_runs_widens_the_interval() {
+        let calibration = example(&[((1, 1), 1, 0.1)]);
+        let row = &calibration.rows[0];
+        let alone = row.service_time(None, &Source::Measured).unwrap();
+        let between = BetweenRuns {
+            relative_deviation: Fraction::saturating(0.05),
+            runs: 8,
+        };
+        let wide = row.service_time(Some(&between), &Source::Measured).unwrap();
+        assert!((alone.high - alone.low).get() < 1e-9);
+        // 1.96 · √2 · 5 % either way.
+        assert!(((wide.high - wide.value).get() - 0.1 * 0.138_6).abs() < 1e-4);
+    }
+}

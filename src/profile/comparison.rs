@@ -91,3 +91,34 @@ fn line(calibration: &Calibration, row: &Row) -> Option<Compared> {
         mean,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::calibration::{Copies, example};
+
+    #[test]
+    fn lines_are_relative_to_the_first_of_their_batch_size() {
+        let slow = example(&[((1, 1), 1, 0.010), ((1, 1), 8, 0.080)]);
+        let mut fast = example(&[((1, 2), 1, 0.005), ((1, 2), 8, 0.020)]);
+        fast.overheads.empty_session = Some(Time::from_millis(1.0));
+        fast.overheads.copies = vec![Copies {
+            batch_size: 8,
+            to_device: Time::from_millis(4.0),
+            from_device: Time::from_millis(1.0),
+            compute: Time::from_millis(15.0),
+        }];
+        let lines = compare(&[slow, fast]);
+        let seen: Vec<(u32, f64)> = lines.iter().map(|l| (l.batch_size, l.speed_up)).collect();
+        for ((batch, speed_up), expected) in
+            seen.iter().zip([(1, 1.0), (1, 2.0), (8, 1.0), (8, 4.0)])
+        {
+            assert_eq!(*batch, expected.0);
+            assert!((speed_up - expected.1).abs() < 1e-9, "{seen:?}");
+        }
+        assert_eq!((lines[1].transfer, lines[0].launch), (None, None));
+        assert!((lines[1].launch.unwrap().get() - 0.2).abs() < 1e-9);
+        assert!((lines[3].transfer.unwrap().get() - 0.25).abs() < 1e-9);
+        assert!((lines[3].per_item.as_millis() - 2.5).abs() < 1e-9);
+    }
+}

@@ -158,3 +158,35 @@ fn affinity(calibration: &Calibration, layout: SessionLayout) -> String {
         sets.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::calibration::example;
+
+    #[test]
+    fn latency_and_throughput_get_their_own_settings() {
+        let calibration = example(&[
+            ((1, 1), 1, 0.010),
+            ((1, 2), 1, 0.006),
+            ((2, 1), 1, 0.011),
+            ((2, 1), 4, 0.040),
+        ]);
+        let all = server_settings(&calibration);
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].layout.intra_op_threads, all[0].batch_size), (2, 1));
+        // 2 × 4 / 40 ms = 200 a second against 2 / 11 ms = 182.
+        assert_eq!((all[1].layout.instances, all[1].batch_size), (2, 4));
+        let affinity = all[1].set.iter().find(|s| s.name == "affinity").unwrap();
+        assert!(affinity.value.contains("`taskset -c 0`, `taskset -c 1`"));
+    }
+
+    #[test]
+    fn a_larger_batch_must_be_worth_it_and_one_setup_is_told_once() {
+        let calibration = example(&[((1, 1), 1, 0.010), ((1, 1), 8, 0.079)]);
+        let all = server_settings(&calibration);
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].batch_size, 1);
+        assert!(server_settings(&example(&[])).is_empty());
+    }
+}

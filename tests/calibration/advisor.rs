@@ -112,7 +112,7 @@ impl Bench {
     }
 
     pub fn wait_for_lines(&self, lines: usize) {
-        let there = within(Duration::from_secs(60), || {
+        let there = within(Duration::from_mins(1), || {
             self.journal_lines().len() >= lines
         });
         assert!(

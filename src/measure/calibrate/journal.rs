@@ -406,7 +406,8 @@ mod tests {
             let rounds: usize = recovered.rows.values().map(|row| row.rounds.len()).sum();
             prop_assert!(recovered.taken_at.is_some());
             // A changed line end joins two lines, which costs the next as well.
-            prop_assert!(rounds + 1 <= untouched + 1 && rounds + 3 >= untouched);
+            // The first line is one of the untouched and holds no round.
+            prop_assert!(rounds < untouched && rounds + 3 >= untouched);
             for row in recovered.rows.values() {
                 prop_assert!(row.rounds.iter().all(|r| r.mean == Time::from_millis(2.0)));
             }

@@ -474,6 +474,7 @@ impl<'m> Measurement<'m> {
         let mut caveats = self.caveats.clone();
         caveats.extend(doubts);
         caveats.extend(fallback(self.subject.device, &starts));
+        caveats.extend(batching_is_off(&rows, self.subject.facts.max_batch));
         Calibration {
             schema: SCHEMA,
             taken_at: self.taken_at.clone(),
@@ -491,6 +492,22 @@ impl<'m> Measurement<'m> {
             caveats,
         }
     }
+}
+
+/// A model whose batch is fixed cannot be batched by a server.
+fn batching_is_off(rows: &[Row], max_batch: Option<u32>) -> Option<Caveat> {
+    let size = max_batch.filter(|most| rows.iter().all(|row| row.batch_size == *most))?;
+    let what = match size {
+        1 => "one item at a time".to_owned(),
+        n => format!("batches of exactly {n}"),
+    };
+    Some(
+        Caveat::new(
+            CaveatKind::Limit,
+            format!("the model takes {what}, so batching is off"),
+        )
+        .hint("export it with a free batch dimension to let a server form batches"),
+    )
 }
 
 /// A GPU row in which the CPU ran some of the nodes is not a GPU row.

@@ -205,10 +205,11 @@ impl Measurement<'_> {
     /// Visits the layouts of one instance with idle gaps; `share` of the time
     /// has gone into that so far.
     fn visit_idle(&mut self, share: f64, stop: &AtomicBool) {
+        let smallest = self.smallest_batch();
         let alone: Vec<(usize, SessionLayout, Time)> = self
             .points
             .iter()
-            .filter(|p| p.row.layout.instances == 1 && p.row.batch_size == 1)
+            .filter(|p| p.row.layout.instances == 1 && p.row.batch_size == smallest)
             .filter(|p| !p.failed && p.row.dropped_for.is_none())
             .map(|p| (p.child, p.row.layout, p.expected))
             .collect();

@@ -99,7 +99,8 @@ impl Measurement<'_> {
         };
         self.check_placement(&nodes)?;
         self.children.push(Some(child));
-        let warmed = match self.warm(index, 1, patience) {
+        let smallest = self.smallest_batch();
+        let warmed = match self.warm(index, smallest, patience) {
             Ok(warmed) => warmed,
             Err(error) => {
                 if let Some(slot) = self.children.get_mut(index) {
@@ -120,8 +121,8 @@ impl Measurement<'_> {
         });
         self.starts.retain(|other| other.layout != layout);
         self.starts.push(start);
-        self.push_point(index, layout, 1, &warmed);
-        self.measure_copies(index, 1, patience);
+        self.push_point(index, layout, smallest, &warmed);
+        self.measure_copies(index, smallest, patience);
         Ok(())
     }
 
@@ -136,6 +137,12 @@ impl Measurement<'_> {
             "none of its {total} nodes ran on {}: ONNX Runtime has no CUDA kernel for them",
             self.subject.device
         )))
+    }
+
+    /// The batch size to begin with: single items, unless others were asked for
+    /// (a model may take batches of one size only).
+    pub(super) fn smallest_batch(&self) -> u32 {
+        self.options.batch_sizes.iter().copied().min().unwrap_or(1)
     }
 
     /// Warms the larger batch sizes up, the smaller ones of all layouts first.
@@ -158,7 +165,8 @@ impl Measurement<'_> {
                 *slot = Some((point.row.layout, point.row.batch_size, point.expected));
             }
         }
-        for size in sizes.into_iter().filter(|size| *size > 1) {
+        let smallest = self.smallest_batch();
+        for size in sizes.into_iter().filter(|size| *size > smallest) {
             for (index, slot) in last.iter_mut().enumerate() {
                 let Some((layout, last_size, took)) = *slot else {
                     continue;

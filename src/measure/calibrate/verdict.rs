@@ -86,7 +86,7 @@ fn relative_times(rows: &[Row]) -> Vec<f64> {
             visits.extend(row.rounds.iter().map(relative));
         }
     }
-    visits.sort_by(|a, b| a.0.cmp(&b.0));
+    visits.sort_by_key(|(at, _)| *at);
     let stretches = STRETCHES.min(visits.len() / 2);
     if stretches == 0 {
         return Vec::new();

@@ -163,7 +163,7 @@ fn idle(calibration: &Calibration, layout: SessionLayout) -> Vec<(Time, f64)> {
         .map(|gap| (gap.gap, gap.slowdown))
         .filter(|(_, slowdown)| *slowdown > 0.0 && *slowdown <= 1000.0)
         .collect();
-    points.sort_by(|a, b| a.0.cmp(&b.0));
+    points.sort_by_key(|(gap, _)| *gap);
     points.dedup_by_key(|point| point.0);
     points
 }
