@@ -1,7 +1,10 @@
 //! What can be typed. Nothing here looks at the machine or at a file, so that
 //! `--help` works in a broken environment.
 
-use crate::units::{Count, Fraction, Rate, Time, UnitError, UsdPerHour};
+use crate::{
+    model::reference::Precision,
+    units::{Bytes, Count, Fraction, Rate, Time, UnitError, UsdPerHour},
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, str::FromStr};
 
@@ -70,6 +73,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Does it fit: memory of inference, fine-tuning or training, made of what, on which card.
     Memory(Box<MemoryArgs>),
+    /// Compare devices, thread counts or number formats on single and batched input.
+    Compare(CompareArgs),
     /// Show this machine: processor, limits of the container, memory, GPUs.
     Probe,
     /// Show which ONNX Runtime is used, or fetch one.
@@ -107,6 +112,13 @@ pub struct MeasureArgs {
     /// Leave out batches that take longer than this.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::<Time>)]
     pub longest_inference: Time,
+    /// The most memory that the measured sessions may take together
+    /// [default: nine tenths of what is free].
+    #[arg(long, value_name = "SIZE", value_parser = parse::<Bytes>)]
+    pub memory_limit: Option<Bytes>,
+    /// Start anew instead of going on from an interrupted calibration.
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 /// `advisor calibrate`.
@@ -121,9 +133,45 @@ pub struct CalibrateArgs {
     /// Measure only on this kind of device.
     #[arg(long, value_enum)]
     pub only: Option<Kind>,
+    /// Number formats of the model, as in `fp32,int8`: a reference model is written
+    /// in each, a file is converted by your Python's `onnxruntime.quantization`.
+    #[arg(long, value_name = "FORMAT,…", value_delimiter = ',', value_parser = parse_format)]
+    pub variants: Vec<Precision>,
     /// Also write the calibration to this file (one device) or folder.
     #[arg(long, value_name = "PATH")]
     pub save: Option<PathBuf>,
+}
+
+/// `advisor compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Kinds of device to compare [default: the CPU and every GPU].
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND,…",
+        value_delimiter = ',',
+        conflicts_with = "threads"
+    )]
+    pub on: Vec<Kind>,
+    /// Intra-op threads to compare on the CPU, as in `1,2,4`.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Vec<u32>,
+    /// Number formats to compare, as in `fp32,int8`.
+    #[arg(long, value_name = "FORMAT,…", value_delimiter = ',', value_parser = parse_format)]
+    pub variants: Vec<Precision>,
+    /// The batch size beside single items.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Time for each measurement.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse::<Time>)]
+    pub time: Time,
+    /// Stop earlier when every mean is known this well (half-width of the 95 % interval).
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = parse::<Fraction>)]
+    pub precision: Fraction,
 }
 
 /// `advisor plan`.
@@ -467,6 +515,14 @@ pub enum BuildArg {
 /// A value parser for any quantity, whose message names what is wrong with it.
 fn parse<T: FromStr<Err = UnitError>>(text: &str) -> Result<T, UnitError> {
     text.parse()
+}
+
+fn parse_format(text: &str) -> Result<Precision, UnitError> {
+    text.trim().parse().map_err(|_| {
+        UnitError::new(format!(
+            "`{text}` is not a number format: use fp32, fp16, int8 or int8-per-channel"
+        ))
+    })
 }
 
 fn parse_dimension(text: &str) -> Result<(String, u64), UnitError> {

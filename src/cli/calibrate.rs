@@ -9,22 +9,35 @@ use super::{
     progress::ProgressLine,
     runtime,
     subject::{Named, named},
+    variants::variants,
 };
 use crate::{
     error::{Error, Result},
     measure::{
         self,
-        calibrate::{self, Launcher, Options},
+        calibrate::{self, Launcher, Options, Progress},
         runtime::{Library, Surroundings, nvidia_package_folders, release::Build},
     },
     profile::{
         calibration::{Calibration, Device, Fingerprint},
+        history::{between_runs, past_runs, remember},
         machine::Machine,
+        settings::{ServerSettings, server_settings},
         store::{self, CalibrationStore, Lookup},
     },
     render::calibration_report,
 };
-use std::path::Path;
+use serde::Serialize;
+use std::{cell::RefCell, path::Path};
+
+/// A calibration with what follows from it, as printed in JSON.
+#[derive(Debug, Serialize)]
+struct Calibrated<'c> {
+    #[serde(flatten)]
+    calibration: &'c Calibration,
+    /// What a server should be set to.
+    settings: Vec<ServerSettings>,
+}
 
 pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
     let folders = Folders::resolve(global)?;
@@ -32,7 +45,17 @@ pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
     folders.check_writable()?;
     let mut bench = Bench::new(global, &folders, args.only)?;
     bench.always_measure = true;
-    let measured = bench.calibrations(&named, &args.model, &args.measure)?;
+    let mut measured = Vec::new();
+    for variant in variants(global, &named, &args.variants, &folders)? {
+        match bench.calibrations(&variant, &args.model, &args.measure) {
+            Ok(calibrations) => measured.extend(calibrations),
+            Err(error) if measured.is_empty() && args.variants.len() < 2 => return Err(error),
+            Err(error) => bench.failures.borrow_mut().push(error),
+        }
+        if interrupt::requested() {
+            break;
+        }
+    }
     if let Some(path) = &args.save {
         save_to(path, &measured)?;
     }
@@ -41,13 +64,27 @@ pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
         let path = bench
             .store
             .path(&calibration.model.name, &calibration.fingerprint);
-        report.paragraph(format!(
-            "Saved as {}; `advisor plan` uses it.",
-            shown(&path)
-        ));
+        if path.exists() {
+            report.paragraph(format!(
+                "Saved as {}; `advisor plan` uses it.",
+                shown(&path)
+            ));
+        }
     }
-    output::print(global, &report, &measured)?;
-    Ok(Outcome::Found)
+    let printed: Vec<Calibrated> = measured
+        .iter()
+        .map(|calibration| Calibrated {
+            calibration,
+            settings: server_settings(calibration),
+        })
+        .collect();
+    output::print(global, &report, &printed)?;
+    // What was measured has been shown; that it could not be kept, or that a
+    // variant failed, is still a failure.
+    match bench.failures.into_inner().into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(Outcome::Found),
+    }
 }
 
 fn save_to(path: &Path, measured: &[Calibration]) -> Result<()> {
@@ -72,6 +109,8 @@ pub(super) struct Bench<'b> {
     pub store: CalibrationStore,
     /// Measure even where a saved calibration fits.
     pub always_measure: bool,
+    /// What went wrong without costing a result.
+    pub failures: RefCell<Vec<Error>>,
 }
 
 impl<'b> Bench<'b> {
@@ -120,6 +159,7 @@ impl<'b> Bench<'b> {
             devices,
             store: CalibrationStore::under(&folders.data),
             always_measure: false,
+            failures: RefCell::default(),
         })
     }
 
@@ -203,15 +243,7 @@ impl<'b> Bench<'b> {
         device: &Device,
     ) -> Result<Calibration> {
         let subject = named.prepare(self.global, model, self.folders)?;
-        let launcher = Launcher {
-            program: program()?,
-            library_folders: match device {
-                Device::Cpu => Vec::new(),
-                Device::Cuda { .. } => {
-                    nvidia_package_folders(&Surroundings::current(&self.folders.data).pythons)
-                }
-            },
-        };
+        let launcher = self.launcher(device)?;
         output::note(
             self.global,
             &format!(
@@ -220,6 +252,70 @@ impl<'b> Bench<'b> {
             ),
         );
         let line = ProgressLine::new(self.global, format!("{} on {device}", subject.summary.name));
+        let prepared = calibrate::Subject {
+            machine: &self.machine,
+            device,
+            library: &self.library,
+            model: &subject.path,
+            facts: &subject.summary,
+            inputs: &subject.inputs,
+        };
+        let fingerprint = prepared.fingerprint();
+        let name = &subject.summary.name;
+        let journal = self.store.journal(name, &fingerprint);
+        let history = self.store.history(name, &fingerprint);
+        if measure.fresh {
+            let _ = std::fs::remove_file(&journal);
+        }
+        let calibration = calibrate::calibrate(
+            &prepared,
+            &Options {
+                time: measure.time,
+                precision: measure.precision,
+                max_batch: measure.max_batch,
+                batch_sizes: subject.batch_sizes.clone(),
+                longest_inference: measure.longest_inference,
+                memory: measure.memory_limit,
+                journal: Some(journal.clone()),
+                between_runs: Some(between_runs(&past_runs(&history))),
+                ..Options::default()
+            },
+            &launcher,
+            interrupt::flag(),
+            &mut |progress| line.show(&progress),
+        )?;
+        drop(line);
+        match self.store.save(&calibration) {
+            // The journal of an interrupted calibration stays: the next goes on from it.
+            Ok(_) if interrupt::requested() => {}
+            Ok(_) => {
+                let _ = std::fs::remove_file(&journal);
+                if let Err(error) = remember(&history, &calibration) {
+                    output::warn(&error.to_string());
+                }
+            }
+            Err(error) => self.failures.borrow_mut().push(error),
+        }
+        Ok(calibration)
+    }
+
+    /// Measures these layouts and batch sizes, for a comparison; nothing is kept.
+    ///
+    /// # Errors
+    /// Nothing could be measured.
+    pub(super) fn compare(
+        &self,
+        named: &Named,
+        model: &ModelArgs,
+        device: &Device,
+        options: &Options,
+    ) -> Result<Calibration> {
+        let subject = named.prepare(self.global, model, self.folders)?;
+        let line = ProgressLine::new(self.global, format!("{} on {device}", subject.summary.name));
+        let mut options = options.clone();
+        if !subject.batch_sizes.is_empty() {
+            options.batch_sizes.clone_from(&subject.batch_sizes);
+        }
         let calibration = calibrate::calibrate(
             &calibrate::Subject {
                 machine: &self.machine,
@@ -229,19 +325,33 @@ impl<'b> Bench<'b> {
                 facts: &subject.summary,
                 inputs: &subject.inputs,
             },
-            &Options {
-                time: measure.time,
-                precision: measure.precision,
-                max_batch: measure.max_batch,
-                longest_inference: measure.longest_inference,
-                layouts: Vec::new(),
-            },
-            &launcher,
+            &options,
+            &self.launcher(device)?,
             interrupt::flag(),
-            &mut |progress| line.show(&progress),
-        )?;
+            &mut |progress| {
+                if !matches!(progress, Progress::FirstLook(_)) {
+                    line.show(&progress);
+                }
+            },
+        );
         drop(line);
-        self.store.save(&calibration)?;
-        Ok(calibration)
+        calibration
+    }
+
+    /// The devices in use.
+    pub(super) fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    fn launcher(&self, device: &Device) -> Result<Launcher> {
+        Ok(Launcher {
+            program: program()?,
+            library_folders: match device {
+                Device::Cpu => Vec::new(),
+                Device::Cuda { .. } => {
+                    nvidia_package_folders(&Surroundings::current(&self.folders.data).pythons)
+                }
+            },
+        })
     }
 }

@@ -5,6 +5,7 @@
 mod args;
 mod books;
 mod calibrate;
+mod compare;
 mod devices;
 mod folders;
 mod interrupt;
@@ -19,6 +20,7 @@ mod probe;
 mod progress;
 mod runtime;
 mod subject;
+mod variants;
 mod worker;
 
 use crate::error::{ErrorKind, Result};
@@ -68,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Prices(command) => prices::run(global, &command),
         Command::Calibrate(args) => calibrate::run(global, &args),
         Command::Memory(args) => memory::run(global, &args),
+        Command::Compare(args) => compare::run(global, &args),
         Command::Probe => probe::run(global),
         Command::Runtime(args) => runtime::run(global, &args),
         Command::Models(args) => models::run(global, &args),

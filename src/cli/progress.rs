@@ -1,17 +1,24 @@
 //! Progress on stderr while something is measured.
 
-use super::{args::Global, output::progress_wanted};
-use crate::measure::calibrate::Progress;
+use super::{
+    args::Global,
+    output::{note, progress_wanted, warn},
+};
+use crate::{
+    measure::calibrate::Progress,
+    render::{Style, first_look},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A progress line for one calibration; draws nothing where stderr is no terminal.
-pub(super) struct ProgressLine {
+pub(super) struct ProgressLine<'g> {
     bar: ProgressBar,
     subject: String,
+    global: &'g Global,
 }
 
-impl ProgressLine {
-    pub(super) fn new(global: &Global, subject: String) -> Self {
+impl<'g> ProgressLine<'g> {
+    pub(super) fn new(global: &'g Global, subject: String) -> Self {
         let target = if progress_wanted(global) {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
@@ -22,7 +29,11 @@ impl ProgressLine {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(subject.clone());
-        Self { bar, subject }
+        Self {
+            bar,
+            subject,
+            global,
+        }
     }
 
     /// Draws where the calibration is.
@@ -37,6 +48,11 @@ impl ProgressLine {
                     self.subject
                 ));
             }
+            Progress::FirstLook(calibration) => self.bar.suspend(|| {
+                let text = first_look(calibration).to_text(Style { width: 80 });
+                note(self.global, text.trim_end());
+            }),
+            Progress::Remark(text) => self.bar.suspend(|| warn(text)),
             Progress::Measuring {
                 spent,
                 budget,
@@ -56,7 +72,7 @@ impl ProgressLine {
     }
 }
 
-impl Drop for ProgressLine {
+impl Drop for ProgressLine<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

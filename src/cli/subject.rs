@@ -8,8 +8,8 @@ use super::{
 use crate::{
     error::{Error, Result, nearest},
     model::{
-        self, InputSpec, Model, Sizes, input_specs,
-        reference::{self, ReferenceModel},
+        self, Batching, InputSpec, Model, Sizes, input_specs,
+        reference::{self, Precision, ReferenceModel},
     },
     profile::calibration::{ModelClass, ModelSummary},
     units::{Bytes, Time},
@@ -21,7 +21,7 @@ use std::{
 };
 
 /// A model as named on the command line, before its file is read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Named {
     /// One of ours; its file may not be written yet.
     Reference(Box<ReferenceModel>),
@@ -38,6 +38,8 @@ pub(super) struct Subject {
     pub summary: ModelSummary,
     /// What to feed it.
     pub inputs: Vec<InputSpec>,
+    /// The only batch size that it takes, where that is fixed; empty otherwise.
+    pub batch_sizes: Vec<u32>,
 }
 
 /// Finds out what `--model` means. A name with a path separator or an ending
@@ -86,7 +88,10 @@ impl Named {
     /// The name that reports and saved calibrations use.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Reference(model) => model.name.clone(),
+            Self::Reference(model) => match model.precision {
+                Precision::Fp32 => model.name.clone(),
+                other => format!("{}-{other}", model.name),
+            },
             Self::File(path) => path.file_stem().map_or_else(
                 || "model".to_owned(),
                 |stem| stem.to_string_lossy().into_owned(),
@@ -153,6 +158,10 @@ impl Named {
             path,
             summary,
             inputs,
+            batch_sizes: match model.batching() {
+                Batching::Fixed { size } => vec![size.try_into().unwrap_or(u32::MAX)],
+                Batching::Dynamic { .. } | Batching::None => Vec::new(),
+            },
         })
     }
 }

@@ -1,17 +1,30 @@
 //! A calibration: what was measured of one model on one device of one machine,
 //! with the fingerprint that keys the word "measured".
 
+pub use super::{
+    conditions::{BetweenRuns, Copies, IdleGap, Overheads, Steadiness},
+    fingerprint::Fingerprint,
+};
+
 use super::machine::Machine;
 use crate::{
     caveat::Caveat,
-    units::{Bytes, Count, Flops, Time},
+    estimate::{Estimate, Source},
+    stats::{Sample, interval_of_next_mean},
+    units::{Bytes, Count, Flops, Fraction, Time},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The version of the saved form; another one is refused, not guessed at.
-pub const SCHEMA: u32 = 1;
+/// The version of the saved form.
+pub const SCHEMA: u32 = 2;
+
+/// The oldest saved form that is still read: what later ones added is then
+/// missing, and said to be. Others are refused, not guessed at.
+pub const OLDEST_SCHEMA: u32 = 1;
+
+/// Level of the intervals of measured service times.
+pub const LEVEL: f64 = 0.95;
 
 /// A device that can run a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,6 +104,20 @@ pub struct Calibration {
     pub starts: Vec<Start>,
     /// Parts of the sweep without a row, and why.
     pub left_out: Vec<LeftOut>,
+    /// How much slower an inference is on an instance that waited; by layout
+    /// (of one instance), then by gap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle_gaps: Vec<IdleGap>,
+    /// What is in a service time besides the model's arithmetic, and what the
+    /// measuring itself cost.
+    #[serde(default)]
+    pub overheads: Overheads,
+    /// Whether the machine held still; none where it was not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steadiness: Option<Steadiness>,
+    /// How much means differ from one calibration to the next on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_runs: Option<BetweenRuns>,
     /// Doubts about the whole.
     pub caveats: Vec<Caveat>,
 }
@@ -153,12 +180,30 @@ pub struct Row {
     /// thinned evenly where there were many.
     #[serde(rename = "samples_s")]
     pub samples: Vec<Time>,
-    /// Highest resident set (or device memory) of the process while this row ran.
+    /// Highest resident set (or device memory) of the process when this batch
+    /// size was first run, before any larger one: the runtime keeps what it has
+    /// once taken, so later peaks would be those of the largest batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<Bytes>,
+    /// The layout that was so much better that this row was dropped early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_for: Option<SessionLayout>,
 }
 
 impl Row {
+    /// A row without measurements.
+    #[must_use]
+    pub const fn new(layout: SessionLayout, batch_size: u32) -> Self {
+        Self {
+            layout,
+            batch_size,
+            rounds: Vec::new(),
+            samples: Vec::new(),
+            peak_memory_bytes: None,
+            dropped_for: None,
+        }
+    }
+
     /// Inferences that the row rests on.
     #[must_use]
     pub fn inferences(&self) -> u64 {
@@ -166,6 +211,37 @@ impl Row {
             .iter()
             .map(|round| u64::from(round.inferences))
             .sum()
+    }
+
+    /// The mean service time with the interval in which the mean of the next
+    /// calibration is expected: from the variation between rounds, their
+    /// autocorrelation and drift, and, where it is known, from what changed
+    /// between earlier calibrations ([`interval_of_next_mean`]).
+    ///
+    /// None for a row without rounds. A single round says nothing of the
+    /// spread: half and double are the ends then.
+    #[must_use]
+    pub fn service_time(
+        &self,
+        between_runs: Option<&BetweenRuns>,
+        source: &Source,
+    ) -> Option<Estimate<Time>> {
+        let means: Vec<f64> = self.rounds.iter().map(|round| round.mean.get()).collect();
+        let sample = Sample::new(means).ok()?;
+        let mean = sample.mean();
+        if mean <= 0.0 {
+            return None;
+        }
+        let level = Fraction::saturating(LEVEL);
+        let between = between_runs.map_or(Fraction::ZERO, |b| b.relative_deviation);
+        let (low, high) = interval_of_next_mean(&sample, between, level)
+            .map_or((mean / 2.0, mean * 2.0), |i| (i.low, i.high));
+        Some(Estimate::new(
+            Time::saturating(mean),
+            (Time::saturating(low), Time::saturating(high)),
+            level,
+            source.clone(),
+        ))
     }
 }
 
@@ -225,126 +301,74 @@ pub struct LeftOut {
     pub why: String,
 }
 
-/// What must be the same for a number to be called "measured here".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fingerprint {
-    /// Processor model, or why it is unknown.
-    pub cpu: String,
-    /// Family, model and stepping: hypervisors hide the model name.
-    pub cpu_signature: String,
-    /// Logical processors that may be used.
-    pub usable_threads: u32,
-    /// CPU quota in thousandths of a core; none without a quota.
-    pub cpu_quota_millicores: Option<u64>,
-    /// The GPU, with its driver; none for a CPU calibration.
-    pub gpu: Option<String>,
-    /// Version of ONNX Runtime.
-    pub runtime: String,
-    /// The execution provider.
-    pub execution_provider: String,
-    /// Hash of the model, with the sizes given to its free dimensions.
-    pub model: String,
-}
-
-impl Fingerprint {
-    /// The fingerprint of a model on a device of a machine.
-    #[must_use]
-    pub fn of(machine: &Machine, device: &Device, runtime_version: &str, model_hash: &str) -> Self {
-        let gpu = match device {
-            Device::Cpu => None,
-            Device::Cuda { index, name } => Some(
-                machine
-                    .gpus
-                    .devices()
-                    .iter()
-                    .find(|gpu| gpu.cuda_index == *index)
-                    .map_or_else(
-                        || name.clone(),
-                        |gpu| format!("{name}, driver {}, {}", gpu.driver, gpu.uuid),
-                    ),
-            ),
-        };
-        Self {
-            cpu: machine.cpu.model.to_string(),
-            cpu_signature: machine.cpu.signature.known().map_or_else(
-                || "unknown".to_owned(),
-                |s| format!("{}/{}/{}", s.family, s.model, s.stepping),
-            ),
-            usable_threads: machine.usable_threads(),
-            cpu_quota_millicores: machine
-                .limits
-                .cpu_quota_cores
-                .map(|cores| (cores * 1000.0).round() as u64),
-            gpu,
-            runtime: runtime_version.to_owned(),
-            execution_provider: device.execution_provider().to_owned(),
-            model: model_hash.to_owned(),
-        }
-    }
-
-    /// A short name for files and tables: the first 12 hexadecimal digits of
-    /// the SHA-256 of all fields.
-    #[must_use]
-    pub fn short(&self) -> String {
-        let mut hasher = Sha256::new();
-        let quota = self
-            .cpu_quota_millicores
-            .map_or_else(String::new, |q| q.to_string());
-        for part in [
-            self.cpu.as_str(),
-            &self.cpu_signature,
-            &self.usable_threads.to_string(),
-            &quota,
-            self.gpu.as_deref().unwrap_or(""),
-            &self.runtime,
-            &self.execution_provider,
-            &self.model,
-        ] {
-            hasher.update(part.as_bytes());
-            hasher.update([0]);
-        }
-        hasher
-            .finalize()
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-
-    /// The first field in which two fingerprints differ, in words.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<String> {
-        let fields = [
-            ("CPU", self.cpu.clone(), other.cpu.clone()),
-            (
-                "CPU signature",
-                self.cpu_signature.clone(),
-                other.cpu_signature.clone(),
-            ),
-            (
-                "usable threads",
-                self.usable_threads.to_string(),
-                other.usable_threads.to_string(),
-            ),
-            (
-                "CPU quota",
-                format!("{:?}", self.cpu_quota_millicores),
-                format!("{:?}", other.cpu_quota_millicores),
-            ),
-            ("GPU", format!("{:?}", self.gpu), format!("{:?}", other.gpu)),
-            ("ONNX Runtime", self.runtime.clone(), other.runtime.clone()),
-            (
-                "execution provider",
-                self.execution_provider.clone(),
-                other.execution_provider.clone(),
-            ),
-            ("model", self.model.clone(), other.model.clone()),
-        ];
-        fields
-            .into_iter()
-            .find(|(_, a, b)| a != b)
-            .map(|(what, a, b)| format!("{what}: {a} against {b}"))
+/// A calibration for tests of other modules: rows with three equal rounds each.
+#[cfg(test)]
+pub(crate) fn example(rows: &[((u32, u32), u32, f64)]) -> Calibration {
+    use super::machine::{Cpu, Gpus, Limits, Reading};
+    let machine = Machine {
+        os: Reading::Known("Linux".into()),
+        cpu: Cpu {
+            model: Reading::Known("test".into()),
+            vendor: Reading::unknown("test"),
+            arch: "x86_64".into(),
+            signature: Reading::unknown("test"),
+            physical_cores: Reading::Known(2),
+            logical_cores: 2,
+            instruction_sets: vec![],
+        },
+        memory_bytes: Reading::Known(Bytes::from_gib(8.0)),
+        limits: Limits::default(),
+        gpus: Gpus::NoDriver {
+            tried: "test".into(),
+        },
+    };
+    let rows = rows
+        .iter()
+        .map(|&((instances, intra_op_threads), batch_size, seconds)| {
+            let layout = SessionLayout {
+                instances,
+                intra_op_threads,
+                spinning: false,
+            };
+            let mut row = Row::new(layout, batch_size);
+            let mean = Time::saturating(seconds);
+            row.rounds = (0..3)
+                .map(|i| Round {
+                    inferences: 4,
+                    mean,
+                    at: Time::saturating(f64::from(i)),
+                })
+                .collect();
+            row.samples = vec![mean; 12];
+            row
+        })
+        .collect();
+    Calibration {
+        schema: SCHEMA,
+        taken_at: "2026-01-01T00:00:00Z".into(),
+        fingerprint: Fingerprint::of(&machine, &Device::Cpu, "1.31.1", "hash"),
+        machine,
+        model: ModelSummary {
+            name: "test".into(),
+            hash: "hash".into(),
+            parameters: Count::new(1),
+            weight_bytes: Bytes::from_mib(1),
+            flops_per_item: Flops::saturating(1.0),
+            activation_bytes_per_item: Bytes::ZERO,
+            io_bytes_per_item: Bytes::ZERO,
+            operators: 1,
+            class: ModelClass::Dense,
+            max_batch: None,
+        },
+        device: Device::Cpu,
+        rows,
+        starts: Vec::new(),
+        left_out: Vec::new(),
+        idle_gaps: Vec::new(),
+        overheads: Overheads::default(),
+        steadiness: None,
+        between_runs: None,
+        caveats: Vec::new(),
     }
 }
 
@@ -352,32 +376,31 @@ impl Fingerprint {
 mod tests {
     use super::*;
 
-    fn fingerprint() -> Fingerprint {
-        Fingerprint {
-            cpu: "a".into(),
-            cpu_signature: "6/143/8".into(),
-            usable_threads: 2,
-            cpu_quota_millicores: None,
-            gpu: None,
-            runtime: "1.31.1".into(),
-            execution_provider: "CPUExecutionProvider".into(),
-            model: "h".into(),
+    #[test]
+    fn a_calibration_of_the_first_schema_is_still_read() {
+        let mut value = serde_json::to_value(example(&[((1, 1), 1, 0.1)])).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        for added in ["idle_gaps", "overheads", "steadiness", "between_runs"] {
+            fields.remove(added);
         }
+        fields.insert("schema".into(), 1.into());
+        let read: Calibration = serde_json::from_value(value).unwrap();
+        assert_eq!(read.overheads, Overheads::default());
+        assert_eq!(read.steadiness, None);
     }
 
     #[test]
-    fn any_difference_changes_the_short_name_and_is_told() {
-        let one = fingerprint();
-        assert_eq!(one.difference(&one), None);
-        let two = Fingerprint {
-            runtime: "1.30.0".into(),
-            ..fingerprint()
+    fn variation_between_runs_widens_the_interval() {
+        let calibration = example(&[((1, 1), 1, 0.1)]);
+        let row = &calibration.rows[0];
+        let alone = row.service_time(None, &Source::Measured).unwrap();
+        let between = BetweenRuns {
+            relative_deviation: Fraction::saturating(0.05),
+            runs: 8,
         };
-        assert_ne!(one.short(), two.short());
-        assert_eq!(
-            one.difference(&two).unwrap(),
-            "ONNX Runtime: 1.31.1 against 1.30.0"
-        );
-        assert_eq!(one.short().len(), 12);
+        let wide = row.service_time(Some(&between), &Source::Measured).unwrap();
+        assert!((alone.high - alone.low).get() < 1e-9);
+        // 1.96 · √2 · 5 % either way.
+        assert!(((wide.high - wide.value).get() - 0.1 * 0.138_6).abs() < 1e-4);
     }
 }

@@ -2,9 +2,14 @@
 //! measured.
 
 pub mod calibration;
+pub mod comparison;
+mod conditions;
+mod fingerprint;
 pub mod hardware;
 pub mod hardware_book;
+pub mod history;
 pub mod machine;
 pub mod microarchitecture;
+pub mod settings;
 pub mod store;
 pub mod toml_text;

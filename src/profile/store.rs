@@ -1,6 +1,6 @@
 //! Saved calibrations: one JSON file each, named after what must be the same.
 
-use super::calibration::{Calibration, Fingerprint, SCHEMA};
+use super::calibration::{Calibration, Fingerprint, OLDEST_SCHEMA, SCHEMA};
 use crate::error::{Error, Result};
 use std::{
     io::Write,
@@ -51,6 +51,19 @@ impl CalibrationStore {
             .join(format!("{name}-{}.json", fingerprint.short()))
     }
 
+    /// Where what is being measured is written down as it comes, so that an
+    /// interrupted calibration can be gone on with.
+    #[must_use]
+    pub fn journal(&self, model_name: &str, fingerprint: &Fingerprint) -> PathBuf {
+        self.path(model_name, fingerprint).with_extension("journal")
+    }
+
+    /// Where the means of earlier calibrations are kept.
+    #[must_use]
+    pub fn history(&self, model_name: &str, fingerprint: &Fingerprint) -> PathBuf {
+        self.path(model_name, fingerprint).with_extension("history")
+    }
+
     /// Looks a calibration up.
     #[must_use]
     pub fn find(&self, model_name: &str, fingerprint: &Fingerprint) -> Lookup {
@@ -98,10 +111,10 @@ pub fn load(path: &Path) -> Result<Calibration> {
         Error::bad_input(format!("cannot read the calibration `{named}`: {error}"))
     })?;
     if let Ok(OnlySchema { schema }) = serde_json::from_str(&text)
-        && schema != SCHEMA
+        && !(OLDEST_SCHEMA..=SCHEMA).contains(&schema)
     {
         return Err(Error::bad_input(format!(
-            "`{named}` has schema {schema}, this version of advisor reads schema {SCHEMA}"
+            "`{named}` has schema {schema}, this version of advisor reads schemas {OLDEST_SCHEMA} to {SCHEMA}"
         ))
         .hint("measure again with `--recalibrate`"));
     }

@@ -2,6 +2,7 @@
 //! serialisable value; nothing here measures or decides.
 
 mod calibration;
+mod comparison;
 mod markdown;
 mod memory;
 mod plan;
@@ -14,7 +15,8 @@ use crate::{
 };
 use serde::Serialize;
 
-pub use calibration::calibration_report;
+pub use calibration::{calibration_report, first_look};
+pub use comparison::comparison_report;
 pub use memory::{
     CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
 };

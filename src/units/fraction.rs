@@ -8,6 +8,9 @@ use std::{fmt, str::FromStr};
 pub struct Fraction(f64);
 
 impl Fraction {
+    /// Nothing.
+    pub const ZERO: Self = Self(0.0);
+
     /// Takes a number between 0 and 1.
     ///
     /// # Errors

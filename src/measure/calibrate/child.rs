@@ -1,17 +1,20 @@
 //! The calibrating process's hold on one measuring child: a crash, a hang or an
 //! out-of-memory kill in there costs one answer, not the calibration.
 
-use super::protocol::{Answer, Request, WORKER_COMMAND};
+use super::{
+    guard::{LOOK_EVERY, Limits, resident_set},
+    protocol::{Answer, Request, WORKER_COMMAND},
+};
 use crate::{
     error::{Error, Result},
-    units::Time,
+    units::{Bytes, Time},
 };
 use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How a child is started: the program itself, and folders that its loader needs.
@@ -53,6 +56,10 @@ impl MeasuringChild {
         if let Some(path) = library_path(&launcher.library_folders) {
             command.env("LD_LIBRARY_PATH", path);
         }
+        // Ctrl-C in a terminal goes to a whole group; the child must outlive it
+        // until what it is measuring has been taken in.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut process = command.spawn().map_err(|error| cannot(&error))?;
         let requests = process.stdin.take();
         let stdout = process.stdout.take().ok_or_else(|| cannot(&"no pipe"))?;
@@ -80,12 +87,12 @@ impl MeasuringChild {
         })
     }
 
-    /// Sends a request and waits for its answer, at most `limit`.
+    /// Sends a request and waits for its answer within `limits`.
     ///
     /// # Errors
-    /// The child died (says of what), did not answer in time (it is then
-    /// killed), or reported a failure.
-    pub fn ask(&mut self, request: &Request, limit: Time) -> Result<Answer> {
+    /// The child died (says of what), did not answer in time or took too much
+    /// memory (it is then killed), or reported a failure.
+    pub fn ask(&mut self, request: &Request, limits: Limits) -> Result<Answer> {
         let mut line = serde_json::to_string(request)
             .map_err(|error| Error::machine(format!("cannot write a request: {error}")))?;
         line.push('\n');
@@ -96,8 +103,8 @@ impl MeasuringChild {
         if !sent {
             return Err(self.post_mortem());
         }
-        match self.answers.recv_timeout(limit.to_std()) {
-            Ok(Ok(line)) => match serde_json::from_str(&line) {
+        match self.wait_for_answer(limits)? {
+            Ok(line) => match serde_json::from_str(&line) {
                 Ok(Answer::Failed { message }) => Err(Error::machine(message)),
                 Ok(answer) => Ok(answer),
                 Err(_) => Err(Error::machine(format!(
@@ -105,15 +112,63 @@ impl MeasuringChild {
                     line.chars().take(200).collect::<String>()
                 ))),
             },
-            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(self.post_mortem()),
-            Err(RecvTimeoutError::Timeout) => {
-                let _ = self.process.kill();
-                let _ = self.process.wait();
-                Err(Error::machine(format!(
-                    "no answer within {limit}, so it was stopped"
-                )))
+            Err(_) => Err(self.post_mortem()),
+        }
+    }
+
+    /// Waits in short stretches, between which the child's memory is looked at.
+    fn wait_for_answer(&mut self, limits: Limits) -> Result<std::io::Result<String>> {
+        let begin = Instant::now();
+        loop {
+            match self
+                .answers
+                .recv_timeout(Duration::from_secs_f64(LOOK_EVERY))
+            {
+                Ok(answer) => {
+                    self.check_memory(limits)?;
+                    return Ok(answer);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.check_memory(limits)?;
+            if Time::from(begin.elapsed()) > limits.time {
+                self.kill();
+                return Err(Error::machine(format!(
+                    "no answer within {}, so it was stopped",
+                    limits.time
+                )));
             }
         }
+    }
+
+    /// Stops a child that has taken more than it may.
+    fn check_memory(&mut self, limits: Limits) -> Result<()> {
+        let Some((taken, most)) = self.memory().zip(limits.memory) else {
+            return Ok(());
+        };
+        if taken <= most {
+            return Ok(());
+        }
+        self.kill();
+        Err(Error::machine(format!(
+            "it took {taken} of memory, more than the {most} that were left for it, so it was stopped"
+        )))
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Whether the process is still there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// What it takes of memory now.
+    pub fn memory(&self) -> Option<Bytes> {
+        resident_set(self.process.id())
     }
 
     /// What the child died of.
@@ -151,8 +206,7 @@ impl Drop for MeasuringChild {
         // End of input asks the child to leave; a session can take long to free,
         // and there is nothing in it to lose.
         self.requests = None;
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }
 
@@ -163,7 +217,7 @@ fn describe(status: ExitStatus) -> String {
         use std::os::unix::process::ExitStatusExt;
         if let Some(signal) = status.signal() {
             let meaning = match signal {
-                libc::SIGKILL => "killed (SIGKILL; when memory runs out the system does this)",
+                libc::SIGKILL => "was killed (SIGKILL; when memory runs out the system does this)",
                 libc::SIGSEGV => "crashed (SIGSEGV)",
                 libc::SIGBUS => "crashed (SIGBUS: a damaged library or model file)",
                 libc::SIGABRT => "aborted (SIGABRT)",

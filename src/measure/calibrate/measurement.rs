@@ -1,51 +1,49 @@
-//! The measurement: start a child per layout, warm every batch size up, then
-//! visit all points in rotating rounds until they are precise or time is up.
+//! The measurement: start a child per layout, take a first look at single
+//! items, warm the larger batches up, then visit all points in rotating rounds
+//! until they are precise or time is up.
 
 use super::{
     child::{Launcher, MeasuringChild},
-    protocol::{Answer, LoadRequest, Request},
-    sweep::{batch_sizes, layouts, visiting_order},
+    empty::measure_empty,
+    guard::{Limits, room},
+    journal::{Entry, IdleVisit, Journal, Recovered},
+    point::Point,
+    processor::processor_time,
+    protocol::{Answer, Request},
+    sweep::thinned,
+    verdict::judge,
 };
 use crate::{
     caveat::{Caveat, CaveatKind},
     error::{Error, Result},
     measure::{
-        probe::load::{self, Disturbance, LoadSnapshot},
+        probe::load::{self, LoadSnapshot},
         runtime::Library,
     },
     model::InputSpec,
     profile::{
         calibration::{
-            Calibration, Device, Fingerprint, LeftOut, ModelSummary, Round, Row, SCHEMA,
-            SessionLayout, Start,
+            BetweenRuns, Calibration, Copies, Device, Fingerprint, LeftOut, ModelSummary,
+            Overheads, Row, SCHEMA, SessionLayout, Start,
         },
         machine::Machine,
     },
-    stats::{Sample, interval_of_mean},
     units::{Bytes, Fraction, Time},
 };
 use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
     time::Instant,
 };
-
-/// Rounds below which no interval is trusted.
-const LEAST_ROUNDS: usize = 6;
-
-/// Rounds that the time budget is laid out for.
-const ROUNDS_AIMED_AT: f64 = 12.0;
-
-/// Even the longest batches are visited in every fourth round.
-const LONGEST_PERIOD: f64 = 4.0;
-
-/// One visit lasts at least this long where a batch is shorter: long enough to
-/// drown the clock and the switch between children, short enough to go round often.
-const VISIT: f64 = 0.040;
 
 /// Service times kept per row: enough for a p99 of the shape, few enough that a
 /// saved calibration stays readable.
 const SAMPLES_KEPT: usize = 256;
+
+/// Idle gaps that are measured, in milliseconds: from the pauses within a burst
+/// to those of ten requests per second.
+const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -64,19 +62,43 @@ pub struct Subject<'s> {
     pub inputs: &'s [InputSpec],
 }
 
+impl Subject<'_> {
+    /// What must be the same for the numbers to hold.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(
+            self.machine,
+            self.device,
+            &self.library.inspection.version,
+            &self.facts.hash,
+        )
+    }
+}
+
 /// How much is measured.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Time for the rounds; loading and warming up come on top.
+    /// Time for the rounds; loading and the first look come on top.
     pub time: Time,
     /// Half-width of the 95 % interval, relative to the mean, at which a row is done.
     pub precision: Fraction,
     /// The largest batch size.
     pub max_batch: u32,
+    /// The batch sizes; 1, 2, 4, … up to the largest when empty.
+    pub batch_sizes: Vec<u32>,
     /// Batches that would take longer than this are left out.
     pub longest_inference: Time,
-    /// The layouts; those of [`layouts`] when empty.
+    /// The layouts; those of [`super::sweep::layouts`] when empty.
     pub layouts: Vec<SessionLayout>,
+    /// The idle gaps to measure; none when empty.
+    pub gaps: Vec<Time>,
+    /// What all sessions together may take; nine tenths of what can be had
+    /// when none is given.
+    pub memory: Option<Bytes>,
+    /// Where to write down what is measured as it comes, and to go on from.
+    pub journal: Option<PathBuf>,
+    /// How much earlier calibrations differed, where that is known.
+    pub between_runs: Option<BetweenRuns>,
 }
 
 impl Default for Options {
@@ -85,14 +107,19 @@ impl Default for Options {
             time: Time::saturating(30.0),
             precision: Fraction::saturating(0.03),
             max_batch: 32,
+            batch_sizes: Vec::new(),
             longest_inference: Time::saturating(1.0),
             layouts: Vec::new(),
+            gaps: GAPS_MS.map(Time::from_millis).to_vec(),
+            memory: None,
+            journal: None,
+            between_runs: None,
         }
     }
 }
 
 /// What is going on, for a progress line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Progress {
     /// A layout is being loaded and warmed up.
     Starting {
@@ -101,6 +128,8 @@ pub enum Progress {
         /// Its number, from one, and how many there are.
         number: (usize, usize),
     },
+    /// There is a first result to look at; it is being refined.
+    FirstLook(Box<Calibration>),
     /// The rounds go on.
     Measuring {
         /// Time spent in rounds.
@@ -110,6 +139,8 @@ pub enum Progress {
         /// Complete rounds.
         rounds: usize,
     },
+    /// Something that the user should know at once.
+    Remark(String),
 }
 
 /// Measures a model on one device. `stop` ends it early with what there is.
@@ -123,303 +154,185 @@ pub fn calibrate(
     stop: &AtomicBool,
     observe: &mut dyn FnMut(Progress),
 ) -> Result<Calibration> {
-    let taken_at = jiff::Timestamp::now().to_string();
-    let load_before = LoadSnapshot::take();
-    let mut measurement = Measurement::new(subject, options, launcher);
+    let (journal, recovered) = Journal::open(options.journal.as_deref(), &subject.fingerprint());
+    for remark in remarks(&recovered) {
+        observe(Progress::Remark(remark));
+    }
+    let mut measurement = Measurement::new(subject, options, launcher, (journal, recovered));
     measurement.start_layouts(stop, observe);
-    if measurement.points.is_empty() {
+    if measurement.points.is_empty() && measurement.recovered.is_empty() {
         return Err(measurement.nothing_measured());
     }
+    measurement.look_first(stop, observe);
+    measurement.measure_overheads(stop);
+    measurement.begin_accounts();
     measurement.go_round(stop, observe);
-    let disturbance = load::between(&load_before, &LoadSnapshot::take());
-    Ok(measurement.finish(taken_at, &disturbance))
+    measurement.settle_accounts();
+    if measurement.has_nothing() {
+        return Err(measurement.nothing_measured());
+    }
+    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+        measurement.caveats.push(
+            Caveat::new(CaveatKind::Incomplete, "it was interrupted")
+                .hint("`advisor calibrate` goes on from here"),
+        );
+    }
+    Ok(measurement.result())
 }
 
-struct Measurement<'m> {
-    subject: &'m Subject<'m>,
-    options: &'m Options,
-    launcher: &'m Launcher,
+/// What is to be said of the journal before measuring.
+fn remarks(recovered: &Recovered) -> Vec<String> {
+    let mut all = Vec::new();
+    if recovered.damaged > 0 {
+        all.push(format!(
+            "{} damaged lines of the journal were passed over",
+            recovered.damaged
+        ));
+    }
+    if let Some(why) = &recovered.unusable {
+        all.push(format!("no journal is kept: {why}"));
+    }
+    if recovered.taken_at.is_some() && !recovered.rows.is_empty() {
+        let visits: usize = recovered.rows.values().map(|row| row.rounds.len()).sum();
+        all.push(format!(
+            "going on from an interrupted calibration: {visits} visits to {} rows",
+            recovered.rows.len()
+        ));
+    }
+    all
+}
+
+pub(super) struct Measurement<'m> {
+    pub subject: &'m Subject<'m>,
+    pub options: &'m Options,
+    pub launcher: &'m Launcher,
+    /// When an earlier run began, or this one.
+    taken_at: String,
     begin: Instant,
-    children: Vec<Option<MeasuringChild>>,
-    points: Vec<Point>,
-    starts: Vec<Start>,
+    /// What lies before `begin`: the time since an earlier run began.
+    earlier: Time,
+    /// Time that an earlier run spent in rounds.
+    pub spent_earlier: Time,
+    load_before: LoadSnapshot,
+    pub children: Vec<Option<MeasuringChild>>,
+    pub points: Vec<Point>,
+    pub recovered: BTreeMap<(SessionLayout, u32), Row>,
+    pub idle: BTreeMap<SessionLayout, Vec<IdleVisit>>,
+    pub starts: Vec<Start>,
     left_out: Vec<LeftOut>,
-    caveats: Vec<Caveat>,
+    pub caveats: Vec<Caveat>,
+    overheads: Overheads,
+    pub accounts: Accounts,
+    journal: Journal,
+    pub remarks: Vec<String>,
+    pub first_look_shown: bool,
+    /// When the rounds began; none before.
+    pub rounds_begun: Option<Instant>,
+    room: Option<Bytes>,
 }
 
-/// One row in the making.
-struct Point {
-    child: usize,
-    /// What one inference takes, roughly.
-    expected: Time,
-    row: Row,
-    failed: bool,
+/// Processor time of this process and its children while the rounds go on.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    begun: Option<Time>,
+    total: Time,
+    pub inference: Time,
 }
 
 impl<'m> Measurement<'m> {
-    fn new(subject: &'m Subject<'m>, options: &'m Options, launcher: &'m Launcher) -> Self {
+    fn new(
+        subject: &'m Subject<'m>,
+        options: &'m Options,
+        launcher: &'m Launcher,
+        (journal, recovered): (Journal, Recovered),
+    ) -> Self {
+        let now = jiff::Timestamp::now();
+        let taken_at = recovered.taken_at.unwrap_or_else(|| now.to_string());
+        let earlier = taken_at
+            .parse::<jiff::Timestamp>()
+            .map_or(0.0, |at| now.duration_since(at).as_secs_f64());
         Self {
             subject,
             options,
             launcher,
+            taken_at,
             begin: Instant::now(),
+            earlier: Time::saturating(earlier),
+            spent_earlier: recovered.spent,
+            load_before: LoadSnapshot::take(),
             children: Vec::new(),
             points: Vec::new(),
-            starts: Vec::new(),
+            recovered: recovered.rows,
+            idle: recovered.idle,
+            starts: recovered.starts,
             left_out: Vec::new(),
-            caveats: Vec::new(),
+            caveats: recovered.caveats,
+            overheads: Overheads::default(),
+            accounts: Accounts::default(),
+            journal,
+            remarks: Vec::new(),
+            first_look_shown: false,
+            rounds_begun: None,
+            room: room(options.memory, subject.machine.usable_memory()),
         }
     }
 
-    fn start_layouts(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Progress)) {
-        let wanted = if self.options.layouts.is_empty() {
-            layouts(self.subject.device, self.subject.machine.usable_threads())
-        } else {
-            self.options.layouts.clone()
-        };
-        let mut memory_in_use = Bytes::ZERO;
-        for (i, &layout) in wanted.iter().enumerate() {
-            if stop.load(Ordering::Relaxed) {
-                self.leave_out(layout, None, "interrupted");
-                continue;
-            }
-            observe(Progress::Starting {
-                layout,
-                number: (i + 1, wanted.len()),
-            });
-            if let Some(why) = self.too_much_memory(layout, memory_in_use) {
-                self.leave_out(layout, None, &why);
-                continue;
-            }
-            match self.start_layout(layout, stop) {
-                Ok(memory) => memory_in_use = memory_in_use + memory,
-                Err(error) => self.leave_out(layout, None, error.message()),
-            }
+    /// Time since the calibration began, in an earlier run if there was one.
+    pub fn now(&self) -> Time {
+        self.earlier + Time::from(self.begin.elapsed())
+    }
+
+    /// Time spent in rounds, by an earlier run as well.
+    pub fn spent(&self) -> Time {
+        let now = self
+            .rounds_begun
+            .map_or(Time::ZERO, |begun| Time::from(begun.elapsed()));
+        self.spent_earlier + now
+    }
+
+    /// Time since this run began.
+    pub fn elapsed(&self) -> Time {
+        Time::from(self.begin.elapsed())
+    }
+
+    /// What a question to child `index` may cost: the memory that the others
+    /// have not taken.
+    pub fn limits(&self, index: usize, time: Time) -> Limits {
+        let others: Bytes = self
+            .children
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != index)
+            .filter_map(|(_, child)| child.as_ref()?.memory())
+            .sum();
+        Limits {
+            time,
+            memory: self.room.map(|room| room - others),
         }
     }
 
-    /// The children all stay loaded while the rounds go on; on a small machine
-    /// with a large model that must not push anybody out of memory.
-    fn too_much_memory(&self, layout: SessionLayout, in_use: Bytes) -> Option<String> {
-        let usable = self.subject.machine.usable_memory()?;
-        // Packed weights are a second copy; half as much again for activations.
-        let needed = self.subject.facts.weight_bytes.scaled(2.5) * u64::from(layout.instances);
-        let room = usable.scaled(0.8);
-        (in_use + needed > room).then(|| {
-            format!("needs about {needed} beside the {in_use} in use, of {room} that may be taken")
-        })
+    pub const fn room(&self) -> Option<Bytes> {
+        self.room
     }
 
-    /// Loads one layout and warms its batch sizes up; returns its memory.
-    fn start_layout(&mut self, layout: SessionLayout, stop: &AtomicBool) -> Result<Bytes> {
-        let mut child = MeasuringChild::start(self.launcher)?;
-        let load = Request::Load(Box::new(LoadRequest {
-            library: self.subject.library.path.clone(),
-            model: self.subject.model.to_owned(),
-            device: self.subject.device.clone(),
-            layout,
-            inputs: self.subject.inputs.to_vec(),
-        }));
-        let patience = Time::saturating(120.0 + 10.0 * f64::from(layout.instances));
-        let Answer::Loaded { load, memory_bytes } = child.ask(&load, patience)? else {
-            return Err(out_of_step());
-        };
-        let nodes = match self.subject.device {
-            Device::Cpu => Vec::new(),
-            Device::Cuda { .. } => match child.ask(&Request::CountNodes, patience)? {
-                Answer::Counted { nodes } => nodes,
-                _ => return Err(out_of_step()),
-            },
-        };
-        let (first, steady) = warm(&mut child, 1, patience)?;
-        self.starts.push(Start {
-            layout,
-            load,
-            first_inference: first,
-            loaded_memory_bytes: memory_bytes,
-            nodes,
+    /// Writes an entry down; a failure becomes a caveat and a remark, once.
+    pub fn note(&mut self, entry: &Entry) {
+        if let Err(why) = self.journal.note(entry) {
+            self.caveats
+                .push(Caveat::new(CaveatKind::Incomplete, why.clone()));
+            self.remarks.push(why);
+        }
+    }
+
+    /// Adds a doubt that the next run, too, must know of.
+    pub fn doubt(&mut self, caveat: Caveat) {
+        self.note(&Entry::Doubted {
+            caveat: caveat.clone(),
         });
-        let index = self.children.len();
-        self.push_point(index, layout, 1, steady);
-        self.warm_larger(&mut child, index, layout, steady, stop);
-        self.children.push(Some(child));
-        Ok(memory_bytes.unwrap_or(self.subject.facts.weight_bytes))
+        self.caveats.push(caveat);
     }
 
-    fn warm_larger(
-        &mut self,
-        child: &mut MeasuringChild,
-        index: usize,
-        layout: SessionLayout,
-        steady_alone: Time,
-        stop: &AtomicBool,
-    ) {
-        let largest = self
-            .subject
-            .facts
-            .max_batch
-            .unwrap_or(u32::MAX)
-            .min(self.options.max_batch);
-        let (mut last, mut last_size) = (steady_alone, 1);
-        for size in batch_sizes(largest).into_iter().skip(1) {
-            if stop.load(Ordering::Relaxed) {
-                self.leave_out(layout, Some(size), "interrupted");
-                return;
-            }
-            let expected = last.scaled(f64::from(size) / f64::from(last_size));
-            if expected > self.options.longest_inference {
-                self.leave_out(
-                    layout,
-                    Some(size),
-                    &format!(
-                        "one inference would take about {expected}, longer than {}",
-                        self.options.longest_inference
-                    ),
-                );
-                continue;
-            }
-            match warm(child, size, patience(expected)) {
-                Ok((_, steady)) => {
-                    self.push_point(index, layout, size, steady);
-                    (last, last_size) = (steady, size);
-                }
-                Err(error) => {
-                    self.leave_out(layout, Some(size), error.message());
-                    return;
-                }
-            }
-        }
-    }
-
-    fn push_point(&mut self, child: usize, layout: SessionLayout, batch_size: u32, expected: Time) {
-        self.points.push(Point {
-            child,
-            expected,
-            failed: false,
-            row: Row {
-                layout,
-                batch_size,
-                rounds: Vec::new(),
-                samples: Vec::new(),
-                peak_memory_bytes: None,
-            },
-        });
-    }
-
-    fn go_round(&mut self, stop: &AtomicBool, observe: &mut dyn FnMut(Progress)) {
-        let begin = Instant::now();
-        for round in 0.. {
-            let order = visiting_order(self.points.len(), round);
-            for index in order {
-                let spent = Time::from(begin.elapsed());
-                // The first two rounds are finished whatever the budget: a row
-                // without rounds would be no row.
-                let over = spent >= self.options.time && round >= 2;
-                if over || stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                if !self.due(index, round) || (round >= LEAST_ROUNDS && self.precise(index)) {
-                    continue;
-                }
-                self.visit(index);
-                observe(Progress::Measuring {
-                    spent,
-                    budget: self.options.time,
-                    rounds: round,
-                });
-            }
-            let all_precise = (0..self.points.len()).all(|index| self.precise(index));
-            if round + 1 >= LEAST_ROUNDS && all_precise {
-                return;
-            }
-        }
-    }
-
-    /// Whether a point is visited in this round. Points whose batches take long
-    /// are visited in every second, third or fourth round only, so that they do
-    /// not eat the time of all the others; all are in the first.
-    fn due(&self, index: usize, round: usize) -> bool {
-        let share = self.options.time.get() / self.points.len().max(1) as f64;
-        let visit = self
-            .points
-            .get(index)
-            .map_or(VISIT, |point| point.expected.get().max(VISIT));
-        let period = (ROUNDS_AIMED_AT * visit / share)
-            .round()
-            .clamp(1.0, LONGEST_PERIOD);
-        round.is_multiple_of(period as usize)
-    }
-
-    /// Whether a row's mean is known as well as asked (or the row has failed).
-    fn precise(&self, index: usize) -> bool {
-        let Some(point) = self.points.get(index) else {
-            return true;
-        };
-        if point.failed {
-            return true;
-        }
-        let means: Vec<f64> = point.row.rounds.iter().map(|r| r.mean.get()).collect();
-        if means.len() < LEAST_ROUNDS {
-            return false;
-        }
-        relative_half_width(&means).is_some_and(|w| w <= self.options.precision.get())
-    }
-
-    fn visit(&mut self, index: usize) {
-        let at = Time::from(self.begin.elapsed());
-        let Some(point) = self.points.get_mut(index) else {
-            return;
-        };
-        if point.failed {
-            return;
-        }
-        let Some(Some(child)) = self.children.get_mut(point.child) else {
-            point.failed = true;
-            return;
-        };
-        let request = Request::Run {
-            batch_size: point.row.batch_size,
-            duration: Time::saturating(VISIT),
-            at_least: 1,
-        };
-        match child.ask(&request, patience(point.expected)) {
-            Ok(Answer::Ran {
-                service,
-                peak_memory_bytes,
-            }) if !service.is_empty() => {
-                let total: Time = service.iter().copied().sum();
-                point.row.rounds.push(Round {
-                    inferences: service.len() as u32,
-                    mean: total.scaled(1.0 / service.len() as f64),
-                    at,
-                });
-                point.row.samples.extend(service);
-                point.row.peak_memory_bytes = point.row.peak_memory_bytes.max(peak_memory_bytes);
-            }
-            Ok(_) => point.failed = true,
-            Err(error) => {
-                let (layout, size) = (point.row.layout, point.row.batch_size);
-                let child = point.child;
-                // A dead child takes its other points with it; what they have
-                // measured stands.
-                for other in self.points.iter_mut().filter(|p| p.child == child) {
-                    other.failed = true;
-                }
-                if let Some(slot) = self.children.get_mut(child) {
-                    *slot = None;
-                }
-                self.caveats.push(Caveat::new(
-                    CaveatKind::Incomplete,
-                    format!(
-                        "{layout}, batch {size}: {}; its rows hold what was measured before",
-                        error.message()
-                    ),
-                ));
-            }
-        }
-    }
-
-    fn leave_out(&mut self, layout: SessionLayout, batch_size: Option<u32>, why: &str) {
+    pub fn leave_out(&mut self, layout: SessionLayout, batch_size: Option<u32>, why: &str) {
         self.left_out.push(LeftOut {
             layout,
             batch_size,
@@ -427,59 +340,177 @@ impl<'m> Measurement<'m> {
         });
     }
 
+    fn has_nothing(&self) -> bool {
+        self.recovered.is_empty() && self.points.iter().all(|point| point.row.rounds.is_empty())
+    }
+
     fn nothing_measured(&self) -> Error {
         let why = self
             .left_out
             .first()
-            .map_or("no layout fits this machine", |left| left.why.as_str());
+            .map(|left| left.why.clone())
+            .or_else(|| self.caveats.first().map(|caveat| caveat.message.clone()))
+            .unwrap_or_else(|| "no layout fits this machine".to_owned());
         Error::machine(format!(
             "{} could not be measured on {}: {why}",
             self.subject.facts.name, self.subject.device
         ))
     }
 
-    fn finish(mut self, taken_at: String, disturbance: &Disturbance) -> Calibration {
-        self.caveats.extend(disturbance.caveats());
-        self.caveats
-            .extend(fallback(self.subject.device, &self.starts));
-        let mut rows = Vec::new();
-        for mut point in std::mem::take(&mut self.points) {
-            if point.row.rounds.is_empty() {
-                self.leave_out(
-                    point.row.layout,
-                    Some(point.row.batch_size),
-                    "no inference was completed",
-                );
-                continue;
+    /// The harness, the empty session and the copies. They explain, they decide
+    /// nothing: a failure leaves them unknown.
+    fn measure_overheads(&mut self, stop: &AtomicBool) {
+        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
+        match measure_empty(self.subject, self.launcher) {
+            Ok((harness, empty)) => {
+                self.overheads.harness = Some(harness);
+                self.overheads.empty_session = Some(empty);
             }
-            point.row.samples = thinned(&point.row.samples, SAMPLES_KEPT);
-            rows.push(point.row);
+            Err(error) => self.caveats.push(Caveat::new(
+                CaveatKind::Incomplete,
+                format!(
+                    "the empty session could not be measured: {}",
+                    error.message()
+                ),
+            )),
+        }
+    }
+
+    /// Copies to and from a GPU, for a batch size that has just been warmed.
+    pub fn measure_copies(&mut self, index: usize, batch_size: u32, patience: Time) {
+        if *self.subject.device == Device::Cpu
+            || self
+                .overheads
+                .copies
+                .iter()
+                .any(|known: &Copies| known.batch_size == batch_size)
+        {
+            return;
+        }
+        let limits = self.limits(index, patience);
+        let Some(Some(child)) = self.children.get_mut(index) else {
+            return;
+        };
+        match child.ask(&Request::Copies { batch_size }, limits) {
+            Ok(Answer::Copied { copies }) => self.overheads.copies.push(copies),
+            Ok(_) => {}
+            Err(error) => self.caveats.push(Caveat::new(
+                CaveatKind::Incomplete,
+                format!(
+                    "copies of batch {batch_size} could not be timed: {}",
+                    error.message()
+                ),
+            )),
+        }
+    }
+
+    /// Processor time of all children so far.
+    fn children_time(&mut self) -> Time {
+        self.children
+            .iter_mut()
+            .flatten()
+            .filter_map(|child| {
+                let limits = Limits {
+                    time: Time::saturating(5.0),
+                    memory: None,
+                };
+                match child.ask(&Request::ProcessorTime, limits) {
+                    Ok(Answer::ProcessorTime { used }) => Some(used),
+                    _ => None,
+                }
+            })
+            .sum()
+    }
+
+    fn begin_accounts(&mut self) {
+        self.accounts.begun = Some(self.children_time() + processor_time());
+        self.accounts.inference = Time::ZERO;
+    }
+
+    /// Children that died meanwhile are missing at the end; the share is then
+    /// not known.
+    fn settle_accounts(&mut self) {
+        let alive = self
+            .children
+            .iter_mut()
+            .all(|child| child.as_mut().is_some_and(MeasuringChild::is_alive));
+        let (Some(begun), true) = (self.accounts.begun, alive) else {
+            return;
+        };
+        self.accounts.total = self.children_time() + processor_time() - begun;
+        if !self.accounts.total.is_zero() {
+            let outside = self.accounts.total - self.accounts.inference;
+            self.overheads.outside_inference =
+                Some(Fraction::saturating(outside.ratio(self.accounts.total)));
+        }
+    }
+
+    /// What there is now, as a calibration.
+    pub fn result(&self) -> Calibration {
+        let mut rows: Vec<Row> = self.recovered.values().cloned().collect();
+        let mut left_out = self.left_out.clone();
+        for point in &self.points {
+            if point.row.rounds.is_empty() {
+                left_out.push(LeftOut {
+                    layout: point.row.layout,
+                    batch_size: Some(point.row.batch_size),
+                    why: "no inference was completed".to_owned(),
+                });
+            } else {
+                rows.push(point.row.clone());
+            }
+        }
+        for row in &mut rows {
+            row.samples = thinned(&row.samples, SAMPLES_KEPT);
         }
         rows.sort_by_key(|row| (row.layout, row.batch_size));
-        self.starts.sort_by_key(|start| start.layout);
-        self.left_out
-            .sort_by_key(|left| (left.layout, left.batch_size));
+        left_out.sort_by_key(|left| (left.layout, left.batch_size));
+        let mut starts = self.starts.clone();
+        starts.sort_by_key(|start| start.layout);
+        let disturbance = load::between(&self.load_before, &LoadSnapshot::take());
+        let (steadiness, doubts) = judge(&rows, &disturbance, self.subject.machine);
+        let mut caveats = self.caveats.clone();
+        caveats.extend(doubts);
+        caveats.extend(fallback(self.subject.device, &starts));
+        caveats.extend(batching_is_off(&rows, self.subject.facts.max_batch));
         Calibration {
             schema: SCHEMA,
-            taken_at,
-            fingerprint: Fingerprint::of(
-                self.subject.machine,
-                self.subject.device,
-                &self.subject.library.inspection.version,
-                &self.subject.facts.hash,
-            ),
+            taken_at: self.taken_at.clone(),
+            fingerprint: self.subject.fingerprint(),
             machine: self.subject.machine.clone(),
             model: self.subject.facts.clone(),
             device: self.subject.device.clone(),
             rows,
-            starts: self.starts,
-            left_out: self.left_out,
-            caveats: self.caveats,
+            starts,
+            left_out,
+            idle_gaps: self.idle_gaps(),
+            overheads: self.overheads.clone(),
+            steadiness: Some(steadiness),
+            between_runs: self.options.between_runs,
+            caveats,
         }
     }
 }
 
-/// A GPU row in which the CPU ran most of the nodes is not a GPU row.
+/// A model whose batch is fixed cannot be batched by a server.
+fn batching_is_off(rows: &[Row], max_batch: Option<u32>) -> Option<Caveat> {
+    let size = max_batch.filter(|most| rows.iter().all(|row| row.batch_size == *most))?;
+    let what = match size {
+        1 => "one item at a time".to_owned(),
+        n => format!("batches of exactly {n}"),
+    };
+    Some(
+        Caveat::new(
+            CaveatKind::Limit,
+            format!("the model takes {what}, so batching is off"),
+        )
+        .hint("export it with a free batch dimension to let a server form batches"),
+    )
+}
+
+/// A GPU row in which the CPU ran some of the nodes is not a GPU row.
 fn fallback(device: &Device, starts: &[Start]) -> Option<Caveat> {
     let wanted = device.execution_provider();
     let start = starts.iter().find(|start| !start.nodes.is_empty())?;
@@ -494,7 +525,7 @@ fn fallback(device: &Device, starts: &[Start]) -> Option<Caveat> {
         Caveat::new(
             CaveatKind::Fallback,
             format!(
-                "{} of {total} nodes ran on the CPU, not on {device}",
+                "{} of {total} nodes ran on the CPU, not on {device}: these rows are of both together",
                 total - there
             ),
         )
@@ -502,49 +533,48 @@ fn fallback(device: &Device, starts: &[Start]) -> Option<Caveat> {
     })
 }
 
-/// Half-width of the 95 % interval of the mean of the rounds, relative to it.
-fn relative_half_width(means: &[f64]) -> Option<f64> {
-    let sample = Sample::new(means.to_vec()).ok()?;
-    let interval = interval_of_mean(&sample, Fraction::saturating(0.95))?;
-    Some(interval.half_width() / sample.mean())
-}
-
-fn warm(child: &mut MeasuringChild, batch_size: u32, patience: Time) -> Result<(Time, Time)> {
-    match child.ask(&Request::Warm { batch_size }, patience)? {
-        Answer::Warmed { first, steady } => Ok((first, steady)),
-        _ => Err(out_of_step()),
-    }
-}
-
-/// A machine may be slow and disturbed; a hundred times slower is a hang.
-fn patience(expected: Time) -> Time {
-    Time::saturating(30.0) + expected.scaled(100.0)
-}
-
-fn out_of_step() -> Error {
-    Error::machine("the measuring process answered another question")
-}
-
-/// Every n-th value, so that at most `keep` are left and the order is kept.
-fn thinned(samples: &[Time], keep: usize) -> Vec<Time> {
-    let step = (samples.len() as f64 / keep as f64).max(1.0);
-    (0..keep.min(samples.len()))
-        .filter_map(|i| samples.get((i as f64 * step) as usize))
-        .map(|sample| sample.to_nanos())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::calibration::NodePlacement;
+
+    fn start(nodes: &[(&str, u32)]) -> Start {
+        Start {
+            layout: SessionLayout {
+                instances: 1,
+                intra_op_threads: 1,
+                spinning: false,
+            },
+            load: Time::ZERO,
+            first_inference: Time::ZERO,
+            loaded_memory_bytes: None,
+            nodes: nodes
+                .iter()
+                .map(|(provider, nodes)| NodePlacement {
+                    provider: (*provider).to_owned(),
+                    nodes: *nodes,
+                })
+                .collect(),
+        }
+    }
 
     #[test]
-    fn thinning_keeps_order_and_spread() {
-        let samples: Vec<Time> = (0..1000).map(|i| Time::saturating(f64::from(i))).collect();
-        let kept = thinned(&samples, 100);
-        assert_eq!(kept.len(), 100);
-        assert!(kept.windows(2).all(|w| w[0] < w[1]));
-        assert_eq!(kept[50], Time::saturating(500.0));
-        assert_eq!(thinned(&samples[..5], 100).len(), 5);
+    fn nodes_that_fell_back_to_the_cpu_are_told() {
+        let gpu = Device::Cuda {
+            index: 0,
+            name: "L4".to_owned(),
+        };
+        let mixed = [start(&[
+            ("CPUExecutionProvider", 3),
+            ("CUDAExecutionProvider", 97),
+        ])];
+        let caveat = fallback(&gpu, &mixed).unwrap();
+        assert_eq!(caveat.kind, CaveatKind::Fallback);
+        assert!(caveat.message.starts_with("3 of 100 nodes"), "{caveat}");
+        assert_eq!(
+            fallback(&gpu, &[start(&[("CUDAExecutionProvider", 9)])]),
+            None
+        );
+        assert_eq!(fallback(&gpu, &[start(&[])]), None);
     }
 }

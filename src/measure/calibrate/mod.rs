@@ -2,9 +2,17 @@
 //! this machine.
 
 mod child;
+mod empty;
+mod guard;
+mod journal;
 mod measurement;
+mod point;
+mod processor;
 mod protocol;
+mod rounds;
+mod starting;
 pub mod sweep;
+mod verdict;
 mod worker;
 
 pub use child::Launcher;

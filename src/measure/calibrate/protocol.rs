@@ -3,7 +3,7 @@
 
 use crate::{
     model::InputSpec,
-    profile::calibration::{Device, NodePlacement, SessionLayout},
+    profile::calibration::{Copies, Device, NodePlacement, SessionLayout},
     units::{Bytes, Time},
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,20 @@ pub enum Request {
         /// Inferences per instance, whatever the time.
         at_least: u32,
     },
+    /// Run one item back to back and after idle gaps, on one instance.
+    Idle {
+        /// The gaps, with how many inferences follow each.
+        gaps: Vec<(Time, u32)>,
+    },
+    /// Run the measuring loop without an inference.
+    Harness,
+    /// Time the copies between host and device.
+    Copies {
+        /// Items per inference.
+        batch_size: u32,
+    },
+    /// Say how much processor time this process has used.
+    ProcessorTime,
     /// Count the nodes that each execution provider runs.
     CountNodes,
 }
@@ -72,14 +86,55 @@ pub enum Answer {
         /// The fastest of those after it.
         #[serde(rename = "steady_s")]
         steady: Time,
+        /// Highest resident set so far, with all instances warm.
+        peak_memory_bytes: Option<Bytes>,
+        /// Processor time spent in inference.
+        #[serde(rename = "inference_cpu_s")]
+        inference_cpu: Time,
     },
     /// The batches were run.
     Ran {
-        /// Service times of all instances, in the order in which they ended.
+        /// Inferences of all instances.
+        inferences: u32,
+        /// Their mean service time.
+        #[serde(rename = "mean_s")]
+        mean: Time,
+        /// Service times in the order in which they ended, thinned evenly.
         #[serde(rename = "service_s")]
         service: Vec<Time>,
-        /// Highest resident set since the child began this request.
-        peak_memory_bytes: Option<Bytes>,
+        /// Processor time spent in inference.
+        #[serde(rename = "inference_cpu_s")]
+        inference_cpu: Time,
+    },
+    /// The gaps were waited for.
+    Idled {
+        /// Mean service time back to back, before and after the gaps.
+        #[serde(rename = "back_to_back_s")]
+        back_to_back: Time,
+        /// For each gap: what was slept on average, the mean service time after
+        /// it, how many.
+        #[serde(rename = "after_s")]
+        after: Vec<(Time, Time, u32)>,
+        /// Processor time spent in inference.
+        #[serde(rename = "inference_cpu_s")]
+        inference_cpu: Time,
+    },
+    /// The loop was run.
+    Harness {
+        /// What it takes per inference.
+        #[serde(rename = "each_s")]
+        each: Time,
+    },
+    /// The copies were timed.
+    Copied {
+        /// What they take.
+        copies: Copies,
+    },
+    /// What this process has used.
+    ProcessorTime {
+        /// In user and kernel mode, all threads.
+        #[serde(rename = "used_s")]
+        used: Time,
     },
     /// The nodes were counted.
     Counted {

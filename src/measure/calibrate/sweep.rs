@@ -1,6 +1,9 @@
 //! What is measured: which session layouts, which batch sizes, in which order.
 
-use crate::profile::calibration::{Device, SessionLayout};
+use crate::{
+    profile::calibration::{Device, SessionLayout},
+    units::Time,
+};
 
 /// The layouts to measure on a device with that many usable logical processors.
 ///
@@ -69,9 +72,30 @@ pub fn visiting_order(points: usize, round: usize) -> Vec<usize> {
     order
 }
 
+/// Every n-th value, so that at most `keep` are left and the order is kept, to
+/// the nanosecond: a clock tells no more.
+#[must_use]
+pub(super) fn thinned(samples: &[Time], keep: usize) -> Vec<Time> {
+    let step = (samples.len() as f64 / keep as f64).max(1.0);
+    (0..keep.min(samples.len()))
+        .filter_map(|i| samples.get((i as f64 * step) as usize))
+        .map(|sample| sample.to_nanos())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thinning_keeps_order_and_spread() {
+        let samples: Vec<Time> = (0..1000).map(|i| Time::saturating(f64::from(i))).collect();
+        let kept = thinned(&samples, 100);
+        assert_eq!(kept.len(), 100);
+        assert!(kept.windows(2).all(|w| w[0] < w[1]));
+        assert_eq!(kept[50], Time::saturating(500.0));
+        assert_eq!(thinned(&samples[..5], 100).len(), 5);
+    }
 
     #[test]
     fn two_cores_give_three_layouts_and_none_spins() {

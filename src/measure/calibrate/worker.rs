@@ -1,11 +1,16 @@
 //! The child's side: loads sessions, runs what it is asked to, times it.
 
-use super::protocol::{Answer, LoadRequest, Request};
+use super::{
+    guard::kibibytes,
+    processor::processor_time,
+    protocol::{Answer, LoadRequest, Request},
+    sweep::thinned,
+};
 use crate::{
     error::{Error, Result},
-    measure::runtime::session::{PreparedInputs, Session, SessionOptions, environment},
+    measure::runtime::session::{Ends, PreparedInputs, Session, SessionOptions, environment},
     model::InputSpec,
-    profile::calibration::NodePlacement,
+    profile::calibration::{Copies, Device, NodePlacement},
     units::{Bytes, Time},
 };
 use std::{
@@ -22,6 +27,16 @@ use std::{
 /// a tree ensemble 3.7 times as fast, because the branches become predictable.
 const INPUT_SETS: u64 = 16;
 
+/// Service times sent per visit: writing and reading thousands of numbers would
+/// take time from the measurement. The mean is taken over all of them before.
+const SAMPLES_SENT: usize = 128;
+
+/// Seconds of back-to-back inferences before and after the idle gaps.
+const BACK_TO_BACK: f64 = 0.010;
+
+/// Turns of the loop without an inference.
+const HARNESS_RUNS: u32 = 20_000;
+
 /// Inputs of one batch size together stay below this, so that large images do
 /// not fill the memory.
 const INPUT_BYTES: u64 = 256 << 20;
@@ -33,6 +48,7 @@ const INPUT_BYTES: u64 = 256 << 20;
 pub fn serve(requests: impl BufRead, mut answers: impl Write) -> Result<()> {
     let broken =
         |error: std::io::Error| Error::machine(format!("the pipe to the parent broke: {error}"));
+    volunteer();
     let mut worker = Worker::default();
     for line in requests.lines() {
         let line = line.map_err(broken)?;
@@ -82,6 +98,12 @@ impl Worker {
                 duration,
                 at_least,
             } => loaded.run(batch_size, duration, at_least),
+            Request::Idle { gaps } => loaded.idle(&gaps),
+            Request::Harness => loaded.harness(),
+            Request::Copies { batch_size } => loaded.copies(batch_size),
+            Request::ProcessorTime => Ok(Answer::ProcessorTime {
+                used: processor_time(),
+            }),
             Request::CountNodes => Ok(Answer::Counted {
                 nodes: loaded.count_nodes()?,
             }),
@@ -127,14 +149,9 @@ impl Loaded {
     /// most ten times, and every other session twice.
     fn warm(&mut self, batch_size: u32) -> Result<Answer> {
         self.prepare(batch_size)?;
-        let inputs = self.inputs.get(&batch_size).map_or(&[][..], Vec::as_slice);
-        let input = inputs
-            .first()
-            .ok_or_else(|| Error::machine("no inputs could be made"))?;
-        let (session, others) = self
-            .sessions
-            .split_first_mut()
-            .ok_or_else(|| Error::machine("no session is loaded"))?;
+        let (input, session, others) = self.first(batch_size)?;
+        reset_peak();
+        let begun = processor_time();
         let first = timed(session, input)?;
         let mut steady = first;
         let mut last = first;
@@ -149,7 +166,29 @@ impl Loaded {
         for session in others {
             session.run(input)?;
         }
-        Ok(Answer::Warmed { first, steady })
+        Ok(Answer::Warmed {
+            first,
+            steady,
+            peak_memory_bytes: resident_set("VmHWM:"),
+            inference_cpu: processor_time() - begun,
+        })
+    }
+
+    /// The first inputs of a batch size, the first session and the others.
+    fn first(
+        &mut self,
+        batch_size: u32,
+    ) -> Result<(&PreparedInputs, &mut Session, &mut [Session])> {
+        let input = self
+            .inputs
+            .get(&batch_size)
+            .and_then(|sets| sets.first())
+            .ok_or_else(|| Error::machine("no inputs could be made"))?;
+        let (session, others) = self
+            .sessions
+            .split_first_mut()
+            .ok_or_else(|| Error::machine("no session is loaded"))?;
+        Ok((input, session, others))
     }
 
     /// Runs all instances at once, each in its own thread, until every one has
@@ -159,7 +198,7 @@ impl Loaded {
     fn run(&mut self, batch_size: u32, duration: Time, at_least: u32) -> Result<Answer> {
         self.prepare(batch_size)?;
         let inputs = self.inputs.get(&batch_size).map_or(&[][..], Vec::as_slice);
-        reset_peak();
+        let begun = processor_time();
         let instances = self.sessions.len();
         let unfinished = AtomicU32::new(instances as u32);
         let barrier = Barrier::new(instances);
@@ -191,9 +230,119 @@ impl Loaded {
             return Err(error);
         }
         times.sort_by_key(|(end, _): &(Time, Time)| *end);
+        let inference_cpu = processor_time() - begun;
+        let service: Vec<Time> = times.into_iter().map(|(_, service)| service).collect();
+        let total: Time = service.iter().copied().sum();
         Ok(Answer::Ran {
-            service: times.into_iter().map(|(_, service)| service).collect(),
-            peak_memory_bytes: resident_set("VmHWM:"),
+            inferences: service.len() as u32,
+            mean: total.scaled(1.0 / service.len().max(1) as f64),
+            service: thinned(&service, SAMPLES_SENT),
+            inference_cpu,
+        })
+    }
+
+    /// Back to back, after each gap, back to back again: the comparison is with
+    /// the same seconds, so that drift between visits falls out.
+    fn idle(&mut self, gaps: &[(Time, u32)]) -> Result<Answer> {
+        self.prepare(1)?;
+        let inputs = self.inputs.get(&1).map_or(&[][..], Vec::as_slice);
+        let session = self
+            .sessions
+            .first_mut()
+            .ok_or_else(|| Error::machine("no session is loaded"))?;
+        let mut turn = 0_usize;
+        let mut one = |session: &mut Session| -> Result<Time> {
+            turn += 1;
+            let input = inputs
+                .get(turn % inputs.len().max(1))
+                .ok_or_else(|| Error::machine("no inputs could be made"))?;
+            timed(session, input)
+        };
+        let begun = processor_time();
+        let lead_in = one(session)?;
+        let runs = (BACK_TO_BACK / lead_in.get().max(1e-9)).clamp(1.0, 200.0) as u32;
+        let mut back_to_back = Time::ZERO;
+        for _ in 0..runs {
+            back_to_back = back_to_back + one(session)?;
+        }
+        let mut after = Vec::new();
+        for &(gap, times) in gaps {
+            let (mut slept, mut spent) = (Time::ZERO, Time::ZERO);
+            for _ in 0..times.max(1) {
+                let begin = Instant::now();
+                std::thread::sleep(gap.to_std());
+                slept = slept + Time::from(begin.elapsed());
+                spent = spent + one(session)?;
+            }
+            let share = 1.0 / f64::from(times.max(1));
+            after.push((slept.scaled(share), spent.scaled(share), times.max(1)));
+        }
+        one(session)?;
+        for _ in 0..runs {
+            back_to_back = back_to_back + one(session)?;
+        }
+        Ok(Answer::Idled {
+            back_to_back: back_to_back.scaled(0.5 / f64::from(runs)),
+            after,
+            inference_cpu: processor_time() - begun,
+        })
+    }
+
+    /// The loop of [`Share::work`] with everything but the inference.
+    fn harness(&mut self) -> Result<Answer> {
+        self.prepare(1)?;
+        let (input, ..) = self.first(1)?;
+        let mut times = Vec::new();
+        let begin = Instant::now();
+        for _ in 0..HARNESS_RUNS {
+            let start = Instant::now();
+            Session::only_list_inputs(input);
+            let service = Time::from(start.elapsed());
+            times.push((Time::from(begin.elapsed()), service));
+        }
+        let each = Time::from(begin.elapsed()).scaled(1.0 / f64::from(HARNESS_RUNS));
+        std::hint::black_box(times);
+        Ok(Answer::Harness { each })
+    }
+
+    /// Differences between runs in which one end or the other stays on the device.
+    fn copies(&mut self, batch_size: u32) -> Result<Answer> {
+        let Device::Cuda { index, .. } = self.request.device else {
+            return Err(Error::machine("a CPU copies nothing to a device"));
+        };
+        self.prepare(batch_size)?;
+        let (input, session, _) = self.first(batch_size)?;
+        let mut mean = |inputs_on_device: bool, outputs_on_device: bool| -> Result<Time> {
+            let mut bound = session.bind(
+                input,
+                Ends {
+                    device: index,
+                    inputs_on_device,
+                    outputs_on_device,
+                },
+            )?;
+            let fresh = (!inputs_on_device).then_some(input);
+            for _ in 0..3 {
+                session.run_bound(&mut bound, fresh)?;
+            }
+            let begin = Instant::now();
+            let mut runs = 0_u32;
+            while runs < 5 || (Time::from(begin.elapsed()).get() < 0.05 && runs < 10_000) {
+                session.run_bound(&mut bound, fresh)?;
+                runs += 1;
+            }
+            Ok(Time::from(begin.elapsed()).scaled(1.0 / f64::from(runs)))
+        };
+        let compute = mean(true, true)?;
+        let with_inputs = mean(false, true)?;
+        let with_outputs = mean(true, false)?;
+        Ok(Answer::Copied {
+            copies: Copies {
+                batch_size,
+                to_device: with_inputs - compute,
+                from_device: with_outputs - compute,
+                compute,
+            },
         })
     }
 
@@ -299,12 +448,21 @@ fn of_batch(spec: &InputSpec, batch_size: u32) -> InputSpec {
     spec
 }
 
+/// Asks the kernel to end this process first when memory runs out (proc(5),
+/// `oom_score_adj`), since the calibrating process has more to lose, and to end
+/// it when the calibrating process is gone, even from within a hanging library.
+fn volunteer() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    #[cfg(target_os = "linux")]
+    {
+        let kill = rustix::process::Signal::KILL;
+        let _ = rustix::process::set_parent_process_death_signal(Some(kill));
+    }
+}
+
 /// A line of this process's status, where the system has it.
 fn resident_set(field: &str) -> Option<Bytes> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(Bytes::new(kib.saturating_mul(1024)))
+    kibibytes(&std::fs::read_to_string("/proc/self/status").ok()?, field)
 }
 
 /// Makes the kernel forget this process's highest resident set (proc(5), `clear_refs`).

@@ -9,8 +9,9 @@ use ort::{
     environment::Environment,
     ep::{self, ExecutionProvider},
     logging::LogLevel,
+    memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{
-        Session as OrtSession, SessionInputValue,
+        IoBinding, Session as OrtSession, SessionInputValue,
         builder::{GraphOptimizationLevel, SessionBuilder},
     },
     value::{DynTensor, Tensor},
@@ -111,6 +112,36 @@ pub struct PreparedInputs {
     tensors: Vec<(String, DynTensor)>,
 }
 
+/// Which ends of a run stay on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Index of the CUDA device.
+    pub device: u32,
+    /// The inputs are there already.
+    pub inputs_on_device: bool,
+    /// The outputs are left there.
+    pub outputs_on_device: bool,
+}
+
+/// Inputs and outputs tied to places in memory (`OrtIoBinding`).
+#[derive(Debug)]
+pub struct BoundRun {
+    binding: IoBinding,
+}
+
+fn listed(inputs: &PreparedInputs) -> Vec<(Cow<'_, str>, SessionInputValue<'_>)> {
+    inputs
+        .tensors
+        .iter()
+        .map(|(name, tensor)| {
+            (
+                Cow::Borrowed(name.as_str()),
+                SessionInputValue::from(tensor),
+            )
+        })
+        .collect()
+}
+
 impl Session {
     /// Loads a model with all graph optimisations.
     ///
@@ -180,20 +211,74 @@ impl Session {
     /// # Errors
     /// What ONNX Runtime says.
     pub fn run(&mut self, inputs: &PreparedInputs) -> Result<()> {
-        let values: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = inputs
-            .tensors
-            .iter()
-            .map(|(name, tensor)| {
-                (
-                    Cow::Borrowed(name.as_str()),
-                    SessionInputValue::from(tensor),
-                )
-            })
-            .collect();
         self.inner
-            .run(values)
+            .run(listed(inputs))
             .map(drop)
             .map_err(|error| Error::machine(format!("the inference failed: {}", error.message())))
+    }
+
+    /// Does all that [`Session::run`] does before the runtime is called: what
+    /// our side adds to an inference.
+    pub fn only_list_inputs(inputs: &PreparedInputs) {
+        std::hint::black_box(listed(inputs));
+    }
+
+    /// Readies a run whose inputs or outputs may stay on a CUDA device.
+    ///
+    /// # Errors
+    /// The device cannot be used, or has too little memory.
+    pub fn bind(&self, inputs: &PreparedInputs, ends: Ends) -> Result<BoundRun> {
+        self.try_bind(inputs, ends)
+            .map(|binding| BoundRun { binding })
+            .map_err(|error| Error::machine(format!("cannot bind the inputs: {}", error.message())))
+    }
+
+    fn try_bind(&self, inputs: &PreparedInputs, ends: Ends) -> ort::Result<IoBinding> {
+        let index = i32::try_from(ends.device).unwrap_or(i32::MAX);
+        let place = |on_device: bool| {
+            let (device, id) = if on_device {
+                (AllocationDevice::CUDA, index)
+            } else {
+                (AllocationDevice::CPU, 0)
+            };
+            MemoryInfo::new(device, id, AllocatorType::Device, MemoryType::Default)
+        };
+        let mut binding = self.inner.create_binding()?;
+        for (name, tensor) in &inputs.tensors {
+            if ends.inputs_on_device {
+                binding.bind_input(name, &tensor.to(AllocationDevice::CUDA, index)?)?;
+            } else {
+                binding.bind_input(name, tensor)?;
+            }
+        }
+        let output = place(ends.outputs_on_device)?;
+        for port in self.inner.outputs() {
+            binding.bind_output_to_device(port.name(), &output)?;
+        }
+        Ok(binding)
+    }
+
+    /// Runs what was bound and waits for it. Inputs that were bound on the host
+    /// are copied again, as for any request.
+    ///
+    /// # Errors
+    /// What ONNX Runtime says.
+    pub fn run_bound(
+        &mut self,
+        bound: &mut BoundRun,
+        fresh: Option<&PreparedInputs>,
+    ) -> Result<()> {
+        let mut run = || -> ort::Result<()> {
+            if let Some(inputs) = fresh {
+                // Binding is what copies an input to the device.
+                for (name, tensor) in &inputs.tensors {
+                    bound.binding.bind_input(name, tensor)?;
+                }
+            }
+            drop(self.inner.run_binding(&bound.binding)?);
+            bound.binding.synchronize_outputs()
+        };
+        run().map_err(|error| Error::machine(format!("the inference failed: {}", error.message())))
     }
 
     /// Ends a profile that was asked for when the session was loaded and counts

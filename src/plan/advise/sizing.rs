@@ -13,8 +13,8 @@ use crate::{
     plan::{
         latency::{End, LatencyCurve, curve::at},
         queueing::{
-            Alternative, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange, ServiceTimes,
-            SimulationOptions, Simulator, analytic, best_configuration,
+            Alternative, IdleSlowdown, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange,
+            ServiceTimes, SimulationOptions, Simulator, analytic, best_configuration,
         },
     },
     profile::calibration::{ModelSummary, SessionLayout},
@@ -376,7 +376,10 @@ pub fn service_times(curve: &LatencyCurve, end: End, largest: u32) -> Result<Ser
             }
         })
         .collect();
-    ServiceTimes::new(points, None)
+    let idle = (!curve.idle.is_empty())
+        .then(|| IdleSlowdown::new(&curve.idle))
+        .transpose()?;
+    ServiceTimes::new(points, idle)
 }
 
 /// Latencies of a setup at a load.

@@ -5,13 +5,13 @@ use crate::{
     error::{Error, Result},
     estimate::{Estimate, Source},
     profile::calibration::{Calibration, Row, SessionLayout},
-    stats::{Sample, interval_of_mean},
-    units::{Fraction, Time},
+    units::Time,
 };
 use std::sync::Arc;
 
-/// Level of the intervals of measured service times.
-pub const LEVEL: f64 = 0.95;
+/// Visits below which a slowdown after waiting is not used: the median of three
+/// holds against one that was disturbed.
+const LEAST_IDLE_VISITS: u32 = 3;
 
 /// Service times of one layout on one device.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,9 @@ pub struct LatencyCurve {
     pub layout: SessionLayout,
     /// One point per known batch size, ascending; never empty.
     pub points: Vec<BatchPoint>,
+    /// Factors on the service time after idle gaps, gaps ascending; empty where
+    /// they were not measured.
+    pub idle: Vec<(Time, f64)>,
     /// Where the curve came from.
     pub source: Source,
 }
@@ -82,7 +85,8 @@ impl LatencyCurve {
             .iter()
             .filter(|row| row.layout == layout)
             .filter_map(|row| {
-                let busy = mean_service(row, source)?;
+                let between = calibration.between_runs.as_ref();
+                let busy = row.service_time(between, source)?;
                 let alone = calibration
                     .rows
                     .iter()
@@ -91,7 +95,7 @@ impl LatencyCurve {
                             && other.layout.intra_op_threads == layout.intra_op_threads
                             && other.batch_size == row.batch_size
                     })
-                    .and_then(|other| mean_service(other, source))
+                    .and_then(|other| other.service_time(between, source))
                     .map_or(busy.value, |alone| alone.value.min(busy.value));
                 Some(BatchPoint {
                     batch_size: row.batch_size,
@@ -105,6 +109,7 @@ impl LatencyCurve {
         (!points.is_empty()).then(|| Self {
             layout,
             points,
+            idle: idle(calibration, layout),
             source: source.clone(),
         })
     }
@@ -147,25 +152,20 @@ pub fn at(estimate: &Estimate<Time>, end: End) -> Time {
     }
 }
 
-/// The mean of a row with the interval from between its rounds.
-fn mean_service(row: &Row, source: &Source) -> Option<Estimate<Time>> {
-    let means: Vec<f64> = row.rounds.iter().map(|round| round.mean.get()).collect();
-    let mean = means.iter().sum::<f64>() / means.len().max(1) as f64;
-    if !(mean.is_finite() && mean > 0.0) {
-        return None;
-    }
-    let level = Fraction::saturating(LEVEL);
-    let interval = Sample::new(means)
-        .ok()
-        .and_then(|sample| interval_of_mean(&sample, level));
-    // One round says nothing of the spread: half and double are the ends then.
-    let (low, high) = interval.map_or((mean / 2.0, mean * 2.0), |i| (i.low, i.high));
-    Some(Estimate::new(
-        Time::saturating(mean),
-        (Time::saturating(low), Time::saturating(high)),
-        level,
-        source.clone(),
-    ))
+/// What waiting does to an instance of this layout: measured on the layout of
+/// one instance with as many threads, since instances wait each for itself.
+fn idle(calibration: &Calibration, layout: SessionLayout) -> Vec<(Time, f64)> {
+    let mut points: Vec<(Time, f64)> = calibration
+        .idle_gaps
+        .iter()
+        .filter(|gap| gap.layout.intra_op_threads == layout.intra_op_threads)
+        .filter(|gap| !gap.gap.is_zero() && gap.visits >= LEAST_IDLE_VISITS)
+        .map(|gap| (gap.gap, gap.slowdown))
+        .filter(|(_, slowdown)| *slowdown > 0.0 && *slowdown <= 1000.0)
+        .collect();
+    points.sort_by_key(|(gap, _)| *gap);
+    points.dedup_by_key(|point| point.0);
+    points
 }
 
 /// The samples divided by their mean, ascending.

@@ -180,6 +180,12 @@ fn cpu_curve(
     (!points.is_empty()).then_some(LatencyCurve {
         layout,
         points,
+        // Cold caches and sleeping threads are much the same on another processor.
+        idle: alone
+            .iter()
+            .find(|c| c.layout.intra_op_threads == layout.intra_op_threads)
+            .map(|c| c.idle.clone())
+            .unwrap_or_default(),
         source,
     })
 }
@@ -373,6 +379,7 @@ pub fn to_gpu(facts: &ModelSummary, gpu: &GpuSpec, count: u32) -> Option<Latency
             spinning: false,
         },
         points,
+        idle: Vec::new(),
         source,
     })
 }
