@@ -2,7 +2,7 @@
 
 use super::{
     Outcome,
-    args::{Global, Kind},
+    args::Global,
     books::{self, Texts},
     folders::{Folders, shown},
     output, plan,
@@ -14,10 +14,7 @@ use crate::{
     error::{Error, Result, nearest},
     plan::{
         advise::Plan,
-        pricing::{
-            Change, Offer, OfferFilter, OfferKind, PriceBook, Term, check as doubts, difference,
-            price_caveats,
-        },
+        pricing::{Change, Offer, PriceBook, Term, check as doubts, difference, price_caveats},
     },
     profile::hardware_book::HardwareBook,
     render::{Report, difference_report, offers_report, one_machine_report},
@@ -58,17 +55,9 @@ fn list(
     folders: &Folders,
     hardware: &HardwareBook,
 ) -> Result<Outcome> {
-    let book = books::book(&args.prices, folders, hardware)?;
-    let term = books::term(args.term);
-    let mut offers = book.offers(&OfferFilter {
-        providers: args.providers.clone(),
-        regions: args.regions.clone(),
-        term,
-        kind: args.only.map(|kind| match kind {
-            Kind::Cpu => OfferKind::Cpu,
-            Kind::Gpu => OfferKind::Gpu,
-        }),
-    })?;
+    let book = books::book(&args.offers.prices, folders, hardware)?;
+    let term = books::term(args.offers.term);
+    let mut offers = book.offers(&books::filter(&args.offers))?;
     offers.sort_by_key(|offer| offer.price(term).map(|price| price.per_hour));
     let caveats = price_caveats(offers.iter().copied(), term, today());
     let report = offers_report(

@@ -1,6 +1,7 @@
 //! Results as text, Markdown or JSON. A command makes a [`Report`] and a
 //! serialisable value; nothing here measures or decides.
 
+mod batch;
 mod calibration;
 mod markdown;
 mod plan;
@@ -13,6 +14,7 @@ use crate::{
 };
 use serde::Serialize;
 
+pub use batch::batch_report;
 pub use calibration::calibration_report;
 pub use plan::{PlanContext, plan_report};
 pub use prices::{

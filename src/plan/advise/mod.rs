@@ -1,5 +1,6 @@
 //! From curves, prices and a question to a plan.
 
+mod batch;
 mod choose;
 mod footprint;
 mod machine;
@@ -10,6 +11,7 @@ mod reasons;
 mod sizing;
 mod turning;
 
+pub use batch::{BatchOption, BatchPlan, BatchQuestion, Throughput, batch};
 pub use footprint::{Fit, MemoryFit, MemoryUse};
 pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, here};
 pub use option::{Predicted, ServingOption, Setup, Verdict};
