@@ -180,6 +180,9 @@ pub struct PlanArgs {
     /// Recommend only what holds at the pessimistic end of its interval.
     #[arg(long)]
     pub strict: bool,
+    /// Also plan with the prices, the rate and all service times 20 % lower and higher.
+    #[arg(long)]
+    pub what_if: bool,
     /// Plan from this saved calibration instead of measuring; may be repeated
     /// (one per device).
     #[arg(long = "calibration", value_name = "FILE", conflicts_with_all = ["here", "recalibrate"])]

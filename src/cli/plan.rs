@@ -14,7 +14,7 @@ use crate::{
     caveat::{Caveat, CaveatKind},
     error::{Error, Result},
     plan::{
-        advise::{self, Accept, Candidates, Evidence, Plan, Question},
+        advise::{self, Accept, Candidates, Evidence, Plan, Question, WhatIf},
         pricing::{
             Offer, OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats,
         },
@@ -23,7 +23,7 @@ use crate::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
         microarchitecture::microarchitecture, store,
     },
-    render::{PlanContext, plan_report},
+    render::{PlanContext, plan_report, stakes_blocks},
     units::{Rate, UsdPerHour},
     workload::{Balancer, Percentile, Slo, Slos},
 };
@@ -39,6 +39,9 @@ struct PlanReport<'p> {
     schema: u32,
     #[serde(flatten)]
     plan: &'p Plan,
+    /// Plans with assumptions varied, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    what_if: &'p Vec<WhatIf>,
     /// Hash of the price book; none for a plan for this machine alone.
     price_book: Option<String>,
     /// Fingerprints of the calibrations that the plan rests on.
@@ -96,6 +99,11 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         plan.caveats.extend(shown_price_caveats(&plan, &book));
     }
     plan.caveats.extend(passed_over);
+    let what_if = if args.what_if {
+        advise::what_if(&plan, &candidates, &evidence)?
+    } else {
+        Vec::new()
+    };
     let command = command_line();
     let context = PlanContext {
         measured_on: here_name.clone(),
@@ -106,11 +114,14 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let report = PlanReport {
         schema: SCHEMA,
         plan: &plan,
+        what_if: &what_if,
         price_book: (!args.here).then(|| book.hash().full()),
         calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
         command,
     };
-    output::print(global, &plan_report(&plan, &context), &report)?;
+    let mut text = plan_report(&plan, &context);
+    stakes_blocks(&mut text, &plan, &what_if);
+    output::print(global, &text, &report)?;
     Ok(if plan.recommended.is_some() {
         Outcome::Found
     } else {

@@ -6,6 +6,7 @@ mod calibration;
 mod markdown;
 mod plan;
 mod prices;
+mod stakes;
 mod text;
 
 use crate::{
@@ -20,6 +21,7 @@ pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,
 };
+pub use stakes::stakes_blocks;
 pub use text::Style;
 
 /// A result in the order in which it is read.

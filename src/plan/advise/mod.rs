@@ -9,6 +9,7 @@ mod plan;
 mod question;
 mod reasons;
 mod sizing;
+mod stakes;
 mod turning;
 
 pub use batch::{BatchOption, BatchPlan, BatchQuestion, Throughput, batch};
@@ -17,4 +18,5 @@ pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, h
 pub use option::{Predicted, ServingOption, Setup, Verdict};
 pub use plan::{Plan, advise};
 pub use question::{Accept, Question};
+pub use stakes::{Baseline, IDLE_GPU, Saving, Varied, WhatIf, what_if};
 pub use turning::Turning;
