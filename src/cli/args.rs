@@ -180,6 +180,16 @@ pub struct PlanArgs {
     /// Recommend only what holds at the pessimistic end of its interval.
     #[arg(long)]
     pub strict: bool,
+    /// Demand over time, to follow it with the recommended machine: a table
+    /// `time,requests` by interval, or an access log; its peak is scaled to `--qps`.
+    #[arg(long, value_name = "FILE", conflicts_with = "here")]
+    pub demand: Option<PathBuf>,
+    /// From the decision to add a machine to its first answer (with `--demand`).
+    #[arg(long, value_name = "TIME", default_value = "3min", value_parser = parse::<Time>)]
+    pub cold_start: Time,
+    /// How much more than the demand seen is provided for (with `--demand`).
+    #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = parse::<Fraction>)]
+    pub headroom: Fraction,
     /// Also plan with the prices, the rate and all service times 20 % lower and higher.
     #[arg(long)]
     pub what_if: bool,

@@ -14,7 +14,9 @@ use crate::{
     caveat::{Caveat, CaveatKind},
     error::{Error, Result},
     plan::{
-        advise::{self, Accept, Candidates, Evidence, Plan, Question, WhatIf},
+        advise::{
+            self, Accept, Candidates, DemandPlan, Evidence, Following, Plan, Question, WhatIf,
+        },
         pricing::{
             Offer, OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats,
         },
@@ -23,12 +25,12 @@ use crate::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
         microarchitecture::microarchitecture, store,
     },
-    render::{PlanContext, plan_report, stakes_blocks},
+    render::{PlanContext, demand_blocks, plan_report, stakes_blocks},
     units::{Rate, UsdPerHour},
-    workload::{Balancer, Percentile, Slo, Slos},
+    workload::{Balancer, Demand, Percentile, Slo, Slos},
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The schema of the JSON; `schema/plan.json` describes it.
 const SCHEMA: u32 = 1;
@@ -42,6 +44,9 @@ struct PlanReport<'p> {
     /// Plans with assumptions varied, where they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     what_if: &'p Vec<WhatIf>,
+    /// Demand over time, where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    demand: Option<&'p DemandPlan>,
     /// Hash of the price book; none for a plan for this machine alone.
     price_book: Option<String>,
     /// Fingerprints of the calibrations that the plan rests on.
@@ -52,6 +57,11 @@ struct PlanReport<'p> {
 pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let question = question(args)?;
     let folders = Folders::resolve(global)?;
+    let demand = args
+        .demand
+        .as_deref()
+        .map(|path| demand(path, args.qps))
+        .transpose()?;
     // Bad price tables are bad input: found before minutes of measuring.
     let hardware = books::hardware(&folders)?;
     let book = books::book(&args.prices, &folders, &hardware)?;
@@ -104,6 +114,16 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     } else {
         Vec::new()
     };
+    let followed = match &demand {
+        Some(demand) if plan.recommended.is_some() => {
+            let following = Following {
+                cold_start: args.cold_start,
+                headroom: args.headroom,
+            };
+            Some(advise::demand_plan(&plan, &candidates, demand, following)?)
+        }
+        _ => None,
+    };
     let command = command_line();
     let context = PlanContext {
         measured_on: here_name.clone(),
@@ -115,12 +135,16 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         schema: SCHEMA,
         plan: &plan,
         what_if: &what_if,
+        demand: followed.as_ref(),
         price_book: (!args.here).then(|| book.hash().full()),
         calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
         command,
     };
     let mut text = plan_report(&plan, &context);
     stakes_blocks(&mut text, &plan, &what_if);
+    if let Some(followed) = &followed {
+        demand_blocks(&mut text, followed);
+    }
     output::print(global, &text, &report)?;
     Ok(if plan.recommended.is_some() {
         Outcome::Found
@@ -258,6 +282,15 @@ pub(super) fn from_calibrations(
     };
     let candidates = advise::from_offers(&offers, question.term, &evidence);
     advise::advise(&question, &candidates, &evidence)
+}
+
+/// The demand in a file, its peak at `peak`.
+fn demand(path: &Path, peak: Rate) -> Result<Demand> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::bad_input(format!("cannot read `{}`: {error}", path.display())))?;
+    Demand::parse(&text)
+        .and_then(|demand| demand.with_peak(peak))
+        .map_err(|error| error.context(path.display()))
 }
 
 fn question(args: &PlanArgs) -> Result<Question> {

@@ -157,7 +157,9 @@ fn check(
     report.answer(match found.len() {
         0 => format!("All {offers} offers of {providers} providers can be used."),
         n => {
-            format!("{offers} offers of {providers} providers can be read; {n} prices look wrong.")
+            format!(
+                "{offers} offers of {providers} providers can be read; {n} prices are doubtful."
+            )
         }
     });
     report.facts([("price book", book.hash().to_string())]);
@@ -166,7 +168,6 @@ fn check(
         "Age and origin",
         age.iter().map(|caveat| caveat.message.clone()).collect(),
     );
-    let clean = found.is_empty();
     let value = Checked {
         schema: 1,
         price_book: book.hash().full(),
@@ -175,11 +176,8 @@ fn check(
         age,
     };
     output::print(global, &report, &value)?;
-    Ok(if clean {
-        Outcome::Found
-    } else {
-        Outcome::NothingFits
-    })
+    // A doubt is for the reader; a price that cannot be used has been refused.
+    Ok(Outcome::Found)
 }
 
 /// What changed, as JSON has it.

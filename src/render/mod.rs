@@ -3,6 +3,7 @@
 
 mod batch;
 mod calibration;
+mod demand;
 mod markdown;
 mod plan;
 mod prices;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 pub use batch::batch_report;
 pub use calibration::calibration_report;
+pub use demand::demand_blocks;
 pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,

@@ -2,6 +2,7 @@
 
 mod batch;
 mod choose;
+mod demand;
 mod footprint;
 mod machine;
 mod option;
@@ -13,6 +14,7 @@ mod stakes;
 mod turning;
 
 pub use batch::{BatchOption, BatchPlan, BatchQuestion, Throughput, batch};
+pub use demand::{DemandPlan, Following, Way, demand_plan};
 pub use footprint::{Fit, MemoryFit, MemoryUse};
 pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, here};
 pub use option::{Predicted, ServingOption, Setup, Verdict};
