@@ -520,3 +520,154 @@ fn to_json(value: &toml::Value) -> Value {
         ),
     }
 }
+
+const TRACE: &str = "tests/data/traces/nab_elb_request_count_5min.csv";
+
+#[test]
+fn a_real_load_balancers_demand_is_followed_for_less_than_the_static_peak() {
+    let user = User::new();
+    let args = [
+        "plan",
+        "--calibration",
+        MINILM,
+        "--qps",
+        "500",
+        "--p95",
+        "100ms",
+        "--provider",
+        "aws",
+        "--only",
+        "cpu",
+        "--demand",
+        TRACE,
+    ];
+    let plan = user.json(&args);
+    let ways = plan["demand"]["ways"].as_array().expect("ways");
+    let of = |name: &str| {
+        ways.iter()
+            .find(|way| way["name"].as_str().is_some_and(|n| n.contains(name)))
+            .unwrap_or_else(|| panic!("no {name}: {plan}"))
+    };
+    let peak = of("static peak");
+    assert!(number(&peak["attainment"]) > 0.999, "{peak}");
+    assert!(
+        (number(&peak["cost_usd_per_year"]) / number(&peak["cost_usd_per_hour"]) - 8760.0).abs()
+            < 1e-6
+    );
+    // The figure that the plan has to show: certain for less than three quarters of the cost.
+    let good = ways
+        .iter()
+        .filter(|way| number(&way["attainment"]) >= 0.99)
+        .map(|way| number(&way["of_static"]))
+        .fold(f64::INFINITY, f64::min);
+    assert!(good <= 0.75, "{good}: {ways:#?}");
+    assert_eq!(
+        plan["demand"]["replicas_by_hour"].as_array().map(Vec::len),
+        Some(24)
+    );
+    user.run(&args).says(
+        0,
+        &[
+            "Over time",
+            "static peak",
+            "autoscaled",
+            "a year",
+            "machines by hour of day",
+        ],
+    );
+    user.run(&[
+        "plan",
+        "--calibration",
+        MINILM,
+        "--qps",
+        "5",
+        "--p95",
+        "100ms",
+        "--demand",
+        MINILM,
+    ])
+    .says(2, &["line 1 of the demand"]);
+}
+
+#[test]
+fn what_would_turn_a_plan_is_said() {
+    let user = User::new();
+    let args = [
+        "plan",
+        "--calibration",
+        MINILM,
+        "--qps",
+        "50",
+        "--p95",
+        "100ms",
+        "--provider",
+        "aws",
+        "--what-if",
+    ];
+    let plan = user.json(&args);
+    let what_if = plan["what_if"].as_array().expect("variations");
+    assert_eq!(what_if.len(), 8, "{plan}");
+    let base = plan["recommended"].as_u64().expect("a recommendation") as usize;
+    let base = number(&plan["options"][base]["cost_usd_per_hour"]);
+    let cost = |varied: &str, factor: f64| {
+        let found = what_if
+            .iter()
+            .find(|w| w["varied"] == varied && (number(&w["factor"]) - factor).abs() < 1e-9);
+        number(&found.expect("a variation")["cost_usd_per_hour"])
+    };
+    // Cheaper machines, less load and faster answers never make the plan dearer.
+    for varied in ["own-price", "rate", "latency"] {
+        assert!(
+            cost(varied, 0.8) <= base + 1e-9 && cost(varied, 1.2) >= base - 1e-9,
+            "{varied}: {plan}"
+        );
+    }
+    let savings = plan["savings"].as_array().expect("savings");
+    assert_eq!(savings.len(), 3);
+    assert!(
+        (number(&savings[0]["share"])).abs() < 1e-12,
+        "no saving against itself: {savings:?}"
+    );
+    user.run(&args).says(
+        0,
+        &[
+            "no saving against the best single machine type",
+            "against always a",
+            "stays",
+        ],
+    );
+}
+
+#[test]
+fn more_budget_never_gives_a_worse_plan() {
+    let user = User::new();
+    let rank = |budget: &str| {
+        let mut args = vec![
+            "plan",
+            "--calibration",
+            MINILM,
+            "--qps",
+            "300",
+            "--p95",
+            "60ms",
+            "--format",
+            "json",
+        ];
+        if !budget.is_empty() {
+            args.extend(["--budget", budget]);
+        }
+        let ran = user.run(&args);
+        let plan: Value =
+            serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}\n{}", ran.shown));
+        match plan["recommended"].as_u64() {
+            None => 3,
+            Some(i) => match plan["options"][i as usize]["verdict"].as_str() {
+                Some("MEETS") => 1,
+                _ => 2,
+            },
+        }
+    };
+    let ranks = ["0.01", "0.1", "0.3", "1", "3", "10", "100", ""].map(rank);
+    assert!(ranks.is_sorted_by(|a, b| a >= b), "{ranks:?}");
+    assert_eq!(ranks[7], 1, "{ranks:?}");
+}

@@ -72,7 +72,7 @@ impl Demand {
             );
         }
         gaps.sort_unstable();
-        let step = step.or_else(|| gaps.get(gaps.len() / 2).copied());
+        let step = step.or_else(|| gaps.get(gaps.len().saturating_sub(1) / 2).copied());
         let Some(step) = step.filter(|_| at.len() > 1) else {
             return Err(Error::bad_input(
                 "one interval is no course of demand: at least two are needed",

@@ -69,6 +69,6 @@ pub(super) fn autoscaled(
 }
 
 /// The larger of two courses at each interval.
-pub(super) fn combined(a: &Course, b: &Course) -> Course {
+pub(super) fn combined(a: &[u64], b: &[u64]) -> Course {
     a.iter().zip(b).map(|(a, b)| *a.max(b)).collect()
 }
