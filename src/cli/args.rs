@@ -3,7 +3,7 @@
 
 use crate::{
     model::reference::Precision,
-    units::{Bytes, Count, Fraction, Rate, Time, UnitError, UsdPerHour},
+    units::{Bytes, Count, Fraction, Rate, Time, UnitError, Usd, UsdPerHour},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, str::FromStr};
@@ -66,6 +66,8 @@ pub enum Format {
 pub enum Command {
     /// Recommend machines, replicas and batching for a request rate and a latency objective.
     Plan(Box<PlanArgs>),
+    /// Find the cheapest machines for an offline job with a deadline.
+    Batch(Box<BatchArgs>),
     /// Look at prices, check them, compare price books, bring in newer ones.
     #[command(subcommand)]
     Prices(super::price_args::PricesCommand),
@@ -228,9 +230,68 @@ pub struct PlanArgs {
     /// Recommend only what holds at the pessimistic end of its interval.
     #[arg(long)]
     pub strict: bool,
+    /// Demand over time, to follow it with the recommended machine: a table
+    /// `time,requests` by interval, or an access log; its peak is scaled to `--qps`.
+    #[arg(long, value_name = "FILE", conflicts_with = "here")]
+    pub demand: Option<PathBuf>,
+    /// From the decision to add a machine to its first answer (with `--demand`).
+    #[arg(long, value_name = "TIME", default_value = "3min", value_parser = parse::<Time>)]
+    pub cold_start: Time,
+    /// How much more than the demand seen is provided for (with `--demand`).
+    #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = parse::<Fraction>)]
+    pub headroom: Fraction,
+    /// Also plan with the prices, the rate and all service times 20 % lower and higher.
+    #[arg(long)]
+    pub what_if: bool,
     /// Plan from this saved calibration instead of measuring; may be repeated
     /// (one per device).
     #[arg(long = "calibration", value_name = "FILE", conflicts_with_all = ["here", "recalibrate"])]
+    pub calibrations: Vec<PathBuf>,
+    /// Measure again even where a saved calibration fits.
+    #[arg(long)]
+    pub recalibrate: bool,
+    /// How much to measure where no saved calibration fits.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
+/// `advisor batch`.
+#[derive(Debug, Clone, Args)]
+pub struct BatchArgs {
+    /// Items to run through the model: `5M`, `200k`.
+    #[arg(long, value_name = "N", value_parser = parse::<Count>, allow_negative_numbers = true)]
+    pub items: Count,
+    /// The job must be done this long after the machines are asked for: `8h`.
+    #[arg(long, value_name = "TIME", value_parser = parse::<Time>, allow_negative_numbers = true)]
+    pub deadline: Time,
+    /// The most that the job may cost, in US dollars.
+    #[arg(long, value_name = "USD", value_parser = parse::<Usd>, allow_negative_numbers = true)]
+    pub budget: Option<Usd>,
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Which machines.
+    #[command(flatten)]
+    pub offers: super::price_args::OfferArgs,
+    /// From asking for a machine to the start of the program on it.
+    #[arg(long, value_name = "TIME", default_value = "3min", value_parser = parse::<Time>)]
+    pub start_up: Time,
+    /// Work between two checkpoints: what a spot machine loses when it is taken back.
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = parse::<Time>)]
+    pub checkpoint: Time,
+    /// The most machines that can be had at once.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_machines: u32,
+    /// Options to show.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub top: u32,
+    /// Plan from this saved calibration instead of measuring; may be repeated
+    /// (one per device).
+    #[arg(
+        long = "calibration",
+        value_name = "FILE",
+        conflicts_with = "recalibrate"
+    )]
     pub calibrations: Vec<PathBuf>,
     /// Measure again even where a saved calibration fits.
     #[arg(long)]

@@ -1,9 +1,13 @@
 //! Price books and hardware books of this run: shipped, the user's own, saved ones.
 
-use super::{folders::Folders, price_args::PriceArgs};
+use super::{
+    args::Kind,
+    folders::Folders,
+    price_args::{OfferArgs, PriceArgs},
+};
 use crate::{
     error::{Error, Result},
-    plan::pricing::{PriceBook, Term},
+    plan::pricing::{OfferFilter, OfferKind, PriceBook, Term},
     profile::{hardware_book::HardwareBook, toml_text::TomlText},
 };
 use jiff::civil::Date;
@@ -231,5 +235,18 @@ pub(super) const fn term(typed: super::args::TermArg) -> Term {
         TermArg::Reserved1y => Term::Reserved1y,
         TermArg::Reserved3y => Term::Reserved3y,
         TermArg::Owned => Term::Owned,
+    }
+}
+
+/// Which offers were asked for.
+pub(super) fn filter(args: &OfferArgs) -> OfferFilter {
+    OfferFilter {
+        providers: args.providers.clone(),
+        regions: args.regions.clone(),
+        term: term(args.term),
+        kind: args.only.map(|kind| match kind {
+            Kind::Cpu => OfferKind::Cpu,
+            Kind::Gpu => OfferKind::Gpu,
+        }),
     }
 }

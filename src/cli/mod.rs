@@ -3,6 +3,7 @@
 //! that prints.
 
 mod args;
+mod batch;
 mod books;
 mod calibrate;
 mod compare;
@@ -67,6 +68,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
     let global = &cli.global;
     match cli.command {
         Command::Plan(args) => plan::run(global, &args),
+        Command::Batch(args) => batch::run(global, &args),
         Command::Prices(command) => prices::run(global, &command),
         Command::Calibrate(args) => calibrate::run(global, &args),
         Command::Memory(args) => memory::run(global, &args),

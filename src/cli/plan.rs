@@ -2,7 +2,7 @@
 
 use super::{
     Outcome,
-    args::{BalancerArg, Global, Kind as KindArg, PlanArgs},
+    args::{BalancerArg, Global, Kind as KindArg, MeasureArgs, ModelArgs, PlanArgs},
     books,
     calibrate::Bench,
     folders::Folders,
@@ -14,19 +14,23 @@ use crate::{
     caveat::{Caveat, CaveatKind},
     error::{Error, Result},
     plan::{
-        advise::{self, Accept, Candidates, Evidence, Plan, Question},
-        pricing::{OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats},
+        advise::{
+            self, Accept, Candidates, DemandPlan, Evidence, Following, Plan, Question, WhatIf,
+        },
+        pricing::{
+            Offer, OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats,
+        },
     },
     profile::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
         microarchitecture::microarchitecture, store,
     },
-    render::{PlanContext, plan_report},
+    render::{PlanContext, demand_blocks, plan_report, stakes_blocks},
     units::{Rate, UsdPerHour},
-    workload::{Balancer, Percentile, Slo, Slos},
+    workload::{Balancer, Demand, Percentile, Slo, Slos},
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The schema of the JSON; `schema/plan.json` describes it.
 const SCHEMA: u32 = 1;
@@ -37,6 +41,12 @@ struct PlanReport<'p> {
     schema: u32,
     #[serde(flatten)]
     plan: &'p Plan,
+    /// Plans with assumptions varied, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    what_if: &'p Vec<WhatIf>,
+    /// Demand over time, where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    demand: Option<&'p DemandPlan>,
     /// Hash of the price book; none for a plan for this machine alone.
     price_book: Option<String>,
     /// Fingerprints of the calibrations that the plan rests on.
@@ -47,6 +57,11 @@ struct PlanReport<'p> {
 pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let question = question(args)?;
     let folders = Folders::resolve(global)?;
+    let demand = args
+        .demand
+        .as_deref()
+        .map(|path| demand(path, args.qps))
+        .transpose()?;
     // Bad price tables are bad input: found before minutes of measuring.
     let hardware = books::hardware(&folders)?;
     let book = books::book(&args.prices, &folders, &hardware)?;
@@ -59,20 +74,20 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
             KindArg::Gpu => OfferKind::Gpu,
         }),
     };
-    let mut offers = if args.here {
-        Vec::new()
+    let (offers, passed_over) = if args.here {
+        (Vec::new(), None)
     } else {
-        book.offers(&filter)?
+        plausible(&book, &filter)?
     };
-    let doubtful = implausibly_cheap(&book, question.term);
-    let passed_over: Vec<String> = doubtful
-        .iter()
-        .filter(|offer| offers.contains(offer))
-        .map(ToString::to_string)
-        .collect();
-    offers.retain(|offer| !doubtful.contains(offer));
 
-    let measured = measured(global, args, &folders)?;
+    let from = MeasuredFrom {
+        calibrations: &args.calibrations,
+        model: &args.model,
+        measure: &args.measure,
+        only: if args.here { args.only } else { None },
+        always: args.recalibrate,
+    };
+    let measured = measured(global, &from, &folders)?;
     let calibrations = &measured.calibrations;
     let here_name = machine_name(&measured.machine);
     let evidence = Evidence {
@@ -93,15 +108,22 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     if !args.here {
         plan.caveats.extend(shown_price_caveats(&plan, &book));
     }
-    if !passed_over.is_empty() {
-        plan.caveats.push(Caveat::new(
-            CaveatKind::Price,
-            format!(
-                "{} passed over: priced more than 10 times below comparable machines, more likely a mistake than a bargain",
-                passed_over.join(", ")
-            ),
-        ));
-    }
+    plan.caveats.extend(passed_over);
+    let what_if = if args.what_if {
+        advise::what_if(&plan, &candidates, &evidence)?
+    } else {
+        Vec::new()
+    };
+    let followed = match &demand {
+        Some(demand) if plan.recommended.is_some() => {
+            let following = Following {
+                cold_start: args.cold_start,
+                headroom: args.headroom,
+            };
+            Some(advise::demand_plan(&plan, &candidates, demand, following)?)
+        }
+        _ => None,
+    };
     let command = command_line();
     let context = PlanContext {
         measured_on: here_name.clone(),
@@ -112,11 +134,18 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let report = PlanReport {
         schema: SCHEMA,
         plan: &plan,
+        what_if: &what_if,
+        demand: followed.as_ref(),
         price_book: (!args.here).then(|| book.hash().full()),
         calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
         command,
     };
-    output::print(global, &plan_report(&plan, &context), &report)?;
+    let mut text = plan_report(&plan, &context);
+    stakes_blocks(&mut text, &plan, &what_if);
+    if let Some(followed) = &followed {
+        demand_blocks(&mut text, followed);
+    }
+    output::print(global, &text, &report)?;
     Ok(if plan.recommended.is_some() {
         Outcome::Found
     } else {
@@ -124,25 +153,70 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     })
 }
 
+/// The offers that a filter lets through, without those whose price must be a
+/// mistake, and a word on these.
+///
+/// # Errors
+/// Nothing passes the filter.
+pub(super) fn plausible<'b>(
+    book: &'b PriceBook,
+    filter: &OfferFilter,
+) -> Result<(Vec<&'b Offer>, Option<Caveat>)> {
+    let doubtful = implausibly_cheap(book, filter.term);
+    let (dropped, offers): (Vec<&Offer>, Vec<&Offer>) = book
+        .offers(filter)?
+        .into_iter()
+        .partition(|offer| doubtful.contains(offer));
+    let names: Vec<String> = dropped.iter().map(ToString::to_string).collect();
+    let caveat = (!names.is_empty()).then(|| {
+        Caveat::new(
+            CaveatKind::Price,
+            format!(
+                "{} passed over: priced more than 10 times below comparable machines, more likely a mistake than a bargain",
+                names.join(", ")
+            ),
+        )
+    });
+    Ok((offers, caveat))
+}
+
 /// The calibrations to plan from and the machine that they were made on.
-struct Measured {
-    calibrations: Vec<Calibration>,
-    machine: Machine,
+pub(super) struct Measured {
+    pub calibrations: Vec<Calibration>,
+    pub machine: Machine,
+}
+
+/// What measurements to plan from.
+pub(super) struct MeasuredFrom<'m> {
+    /// Files; measured or looked up where there are none.
+    pub calibrations: &'m [PathBuf],
+    pub model: &'m ModelArgs,
+    pub measure: &'m MeasureArgs,
+    pub only: Option<KindArg>,
+    /// Measure even where a saved calibration fits.
+    pub always: bool,
 }
 
 /// Calibrations from the files named, else saved ones of this machine, else new ones.
-fn measured(global: &Global, args: &PlanArgs, folders: &Folders) -> Result<Measured> {
-    if args.calibrations.is_empty() {
-        let named = named(&args.model)?;
-        let mut bench = Bench::new(global, folders, if args.here { args.only } else { None })?;
-        bench.always_measure = args.recalibrate;
-        let calibrations = bench.calibrations(&named, &args.model, &args.measure)?;
+///
+/// # Errors
+/// A file cannot be read, or nothing can be measured.
+pub(super) fn measured(
+    global: &Global,
+    from: &MeasuredFrom<'_>,
+    folders: &Folders,
+) -> Result<Measured> {
+    if from.calibrations.is_empty() {
+        let named = named(from.model)?;
+        let mut bench = Bench::new(global, folders, from.only)?;
+        bench.always_measure = from.always;
+        let calibrations = bench.calibrations(&named, from.model, from.measure)?;
         return Ok(Measured {
             calibrations,
             machine: bench.machine,
         });
     }
-    saved(&args.calibrations)
+    saved(from.calibrations)
 }
 
 /// The calibrations in these files, which must be of one model.
@@ -192,14 +266,13 @@ pub(super) fn from_calibrations(
         top: 6,
         accept: Accept::Unproven,
     };
-    let mut offers = book.offers(&OfferFilter {
+    let filter = OfferFilter {
         providers: Vec::new(),
         regions: Vec::new(),
         term: question.term,
         kind: None,
-    })?;
-    let doubtful = implausibly_cheap(book, question.term);
-    offers.retain(|offer| !doubtful.contains(offer));
+    };
+    let (offers, _) = plausible(book, &filter)?;
     let here_name = machine_name(&measured.machine);
     let evidence = Evidence {
         calibrations: &measured.calibrations,
@@ -209,6 +282,15 @@ pub(super) fn from_calibrations(
     };
     let candidates = advise::from_offers(&offers, question.term, &evidence);
     advise::advise(&question, &candidates, &evidence)
+}
+
+/// The demand in a file, its peak at `peak`.
+fn demand(path: &Path, peak: Rate) -> Result<Demand> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::bad_input(format!("cannot read `{}`: {error}", path.display())))?;
+    Demand::parse(&text)
+        .and_then(|demand| demand.with_peak(peak))
+        .map_err(|error| error.context(path.display()))
 }
 
 fn question(args: &PlanArgs) -> Result<Question> {
@@ -268,7 +350,7 @@ fn question(args: &PlanArgs) -> Result<Question> {
 }
 
 /// `AMD EPYC, AMD EPYC Turin (Zen5), 2 threads`.
-fn machine_name(machine: &Machine) -> String {
+pub(super) fn machine_name(machine: &Machine) -> String {
     let mut name = machine
         .cpu
         .model
@@ -283,7 +365,10 @@ fn machine_name(machine: &Machine) -> String {
 
 /// The profile of a processor of the same design as this machine's; the name in
 /// it is that of the generic entry for the design where there is one.
-fn nearest_spec<'h>(hardware: &'h HardwareBook, machine: &Machine) -> Option<&'h CpuSpec> {
+pub(super) fn nearest_spec<'h>(
+    hardware: &'h HardwareBook,
+    machine: &Machine,
+) -> Option<&'h CpuSpec> {
     let design = microarchitecture(&machine.cpu)?;
     let same = |spec: &&CpuSpec| spec.microarchitecture == design;
     hardware
@@ -309,7 +394,7 @@ fn shown_price_caveats(plan: &Plan, book: &PriceBook) -> Vec<Caveat> {
     price_caveats(shown, plan.question.term, jiff::Zoned::now().date())
 }
 
-fn measured_with(calibrations: &[Calibration]) -> String {
+pub(super) fn measured_with(calibrations: &[Calibration]) -> String {
     calibrations
         .iter()
         .map(|c| {
@@ -327,7 +412,7 @@ fn measured_with(calibrations: &[Calibration]) -> String {
 
 /// The command that makes this plan again: as typed, without what only changes
 /// how it is printed or whether it is measured again.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let mut words = vec!["advisor".to_owned()];
     let mut typed = std::env::args().skip(1);
     while let Some(word) = typed.next() {

@@ -23,6 +23,26 @@ pub struct PriceArgs {
     pub prices_as_of: Option<String>,
 }
 
+/// Which machines come into question, and at which prices.
+#[derive(Debug, Clone, Args)]
+pub struct OfferArgs {
+    /// Only these regions; may be repeated.
+    #[arg(long = "region", value_name = "REGION")]
+    pub regions: Vec<String>,
+    /// Only these providers; may be repeated.
+    #[arg(long = "provider", value_name = "PROVIDER")]
+    pub providers: Vec<String>,
+    /// How the machines are paid for.
+    #[arg(long, value_enum, default_value_t = TermArg::OnDemand)]
+    pub term: TermArg,
+    /// Only machines with a GPU, or without one.
+    #[arg(long, value_enum)]
+    pub only: Option<Kind>,
+    /// Which prices.
+    #[command(flatten)]
+    pub prices: PriceArgs,
+}
+
 /// `advisor prices`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PricesCommand {
@@ -43,24 +63,12 @@ pub enum PricesCommand {
 /// `advisor prices list`.
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
-    /// Only these providers; may be repeated.
-    #[arg(long = "provider", value_name = "PROVIDER")]
-    pub providers: Vec<String>,
-    /// Only these regions; may be repeated.
-    #[arg(long = "region", value_name = "REGION")]
-    pub regions: Vec<String>,
-    /// How the machines are paid for.
-    #[arg(long, value_enum, default_value_t = TermArg::OnDemand)]
-    pub term: TermArg,
-    /// Only machines with a GPU, or without one.
-    #[arg(long, value_enum)]
-    pub only: Option<Kind>,
+    /// Which offers.
+    #[command(flatten)]
+    pub offers: OfferArgs,
     /// Offers to show; JSON has all.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub top: usize,
-    /// Which prices.
-    #[command(flatten)]
-    pub prices: PriceArgs,
 }
 
 /// `advisor prices show`.

@@ -2,7 +2,7 @@
 
 use super::{
     Outcome,
-    args::{Global, Kind},
+    args::Global,
     books::{self, Texts},
     folders::{Folders, shown},
     output, plan,
@@ -14,10 +14,7 @@ use crate::{
     error::{Error, Result, nearest},
     plan::{
         advise::Plan,
-        pricing::{
-            Change, Offer, OfferFilter, OfferKind, PriceBook, Term, check as doubts, difference,
-            price_caveats,
-        },
+        pricing::{Change, Offer, PriceBook, Term, check as doubts, difference, price_caveats},
     },
     profile::hardware_book::HardwareBook,
     render::{Report, difference_report, offers_report, one_machine_report},
@@ -58,17 +55,9 @@ fn list(
     folders: &Folders,
     hardware: &HardwareBook,
 ) -> Result<Outcome> {
-    let book = books::book(&args.prices, folders, hardware)?;
-    let term = books::term(args.term);
-    let mut offers = book.offers(&OfferFilter {
-        providers: args.providers.clone(),
-        regions: args.regions.clone(),
-        term,
-        kind: args.only.map(|kind| match kind {
-            Kind::Cpu => OfferKind::Cpu,
-            Kind::Gpu => OfferKind::Gpu,
-        }),
-    })?;
+    let book = books::book(&args.offers.prices, folders, hardware)?;
+    let term = books::term(args.offers.term);
+    let mut offers = book.offers(&books::filter(&args.offers))?;
     offers.sort_by_key(|offer| offer.price(term).map(|price| price.per_hour));
     let caveats = price_caveats(offers.iter().copied(), term, today());
     let report = offers_report(
@@ -168,7 +157,9 @@ fn check(
     report.answer(match found.len() {
         0 => format!("All {offers} offers of {providers} providers can be used."),
         n => {
-            format!("{offers} offers of {providers} providers can be read; {n} prices look wrong.")
+            format!(
+                "{offers} offers of {providers} providers can be read; {n} prices are doubtful."
+            )
         }
     });
     report.facts([("price book", book.hash().to_string())]);
@@ -177,7 +168,6 @@ fn check(
         "Age and origin",
         age.iter().map(|caveat| caveat.message.clone()).collect(),
     );
-    let clean = found.is_empty();
     let value = Checked {
         schema: 1,
         price_book: book.hash().full(),
@@ -186,11 +176,8 @@ fn check(
         age,
     };
     output::print(global, &report, &value)?;
-    Ok(if clean {
-        Outcome::Found
-    } else {
-        Outcome::NothingFits
-    })
+    // A doubt is for the reader; a price that cannot be used has been refused.
+    Ok(Outcome::Found)
 }
 
 /// What changed, as JSON has it.

@@ -1,12 +1,15 @@
 //! Results as text, Markdown or JSON. A command makes a [`Report`] and a
 //! serialisable value; nothing here measures or decides.
 
+mod batch;
 mod calibration;
 mod comparison;
+mod demand;
 mod markdown;
 mod memory;
 mod plan;
 mod prices;
+mod stakes;
 mod text;
 
 use crate::{
@@ -15,8 +18,10 @@ use crate::{
 };
 use serde::Serialize;
 
+pub use batch::batch_report;
 pub use calibration::{calibration_report, first_look};
 pub use comparison::comparison_report;
+pub use demand::demand_blocks;
 pub use memory::{
     CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
 };
@@ -24,6 +29,7 @@ pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,
 };
+pub use stakes::stakes_blocks;
 pub use text::Style;
 
 /// A result in the order in which it is read.

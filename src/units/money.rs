@@ -9,6 +9,26 @@ pub struct Usd(f64);
 
 float_quantity!(Usd, "an amount of money", "US dollars");
 
+impl FromStr for Usd {
+    type Err = UnitError;
+
+    /// `20`, `$20`.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refused = || {
+            UnitError::new(format!(
+                "`{text}` is not an amount of US dollars: write `20` or `$20`"
+            ))
+        };
+        let bare = text.trim();
+        let bare = bare.strip_prefix('$').unwrap_or(bare);
+        let (value, unit) = split_number("amount", bare).map_err(|_| refused())?;
+        if !unit.is_empty() {
+            return Err(refused());
+        }
+        Self::new(value)
+    }
+}
+
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${}", dollars(self.0))

@@ -1,6 +1,8 @@
 //! From curves, prices and a question to a plan.
 
+mod batch;
 mod choose;
+mod demand;
 mod footprint;
 mod machine;
 mod option;
@@ -8,11 +10,15 @@ mod plan;
 mod question;
 mod reasons;
 mod sizing;
+mod stakes;
 mod turning;
 
+pub use batch::{BatchOption, BatchPlan, BatchQuestion, Throughput, batch};
+pub use demand::{DemandPlan, Following, Way, demand_plan};
 pub use footprint::{Fit, MemoryFit, MemoryUse};
 pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, here};
 pub use option::{Predicted, ServingOption, Setup, Verdict};
 pub use plan::{Plan, advise};
 pub use question::{Accept, Question};
+pub use stakes::{Baseline, IDLE_GPU, Saving, Varied, WhatIf, what_if};
 pub use turning::Turning;

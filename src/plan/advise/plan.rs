@@ -7,6 +7,7 @@ use super::{
     option::{ServingOption, Verdict},
     question::{Accept, Question},
     sizing::{Room, Sizer},
+    stakes::{Saving, idle_gpu, savings},
     turning::{Turning, turning},
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct Plan {
     pub reasons: Vec<String>,
     /// At what rate or price the decision between CPU and GPU would turn.
     pub turning: Option<Turning>,
+    /// What the recommended option saves against doing without a choice.
+    pub savings: Vec<Saving>,
     /// Doubts.
     pub caveats: Vec<Caveat>,
 }
@@ -83,10 +86,13 @@ pub fn advise(
             .into_iter()
             .flat_map(option_caveats),
     );
+    let mut reasons = super::reasons::reasons(&options, recommended, question, turning.as_ref());
+    reasons.extend(idle_gpu(&options));
     Ok(Plan {
         question: question.clone(),
         model: model.clone(),
-        reasons: super::reasons::reasons(&options, recommended, question, turning.as_ref()),
+        reasons,
+        savings: savings(&options, recommended),
         options,
         recommended,
         turning,
