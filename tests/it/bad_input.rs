@@ -140,7 +140,7 @@ fn a_price_table_with_a_mistake_shows_line_and_caret() {
 fn calibrations_that_cannot_be_used_say_why() {
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(calibration("bert-base")).unwrap();
-    let other_schema = text.replacen("\"schema\":1", "\"schema\":99", 1);
+    let other_schema = text.replacen("\"schema\":2", "\"schema\":99", 1);
     assert_ne!(text, other_schema);
     for (name, text, says) in [
         (

@@ -199,11 +199,11 @@ fn strict_refuses_what_is_only_unproven() {
         "--qps",
         "40",
         "--p95",
-        "120ms",
+        "200ms",
         "--only",
         "cpu",
         "--budget",
-        "1",
+        "1.5",
     ];
     let loose = advisor(&asked).exits(0).stdout();
     assert!(loose.contains("This is UNPROVEN"), "{loose}");
