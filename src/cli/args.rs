@@ -177,6 +177,10 @@ pub struct CompareArgs {
 }
 
 /// `advisor plan`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that is typed"
+)]
 #[derive(Debug, Clone, Args)]
 pub struct PlanArgs {
     /// Requests per second to serve: `40`, `2.5k`, `90/min`.
@@ -356,7 +360,7 @@ pub struct MemoryArgs {
     /// How attention is computed.
     #[arg(long, value_enum, default_value_t = AttentionArg::Fused)]
     pub attention: AttentionArg,
-    /// Rank of LoRA adapters.
+    /// Rank of the low-rank adapters.
     #[arg(long, value_name = "R", default_value_t = 16)]
     pub rank: u64,
     /// Which matrices get an adapter.
@@ -456,7 +460,7 @@ pub enum OptimizerArg {
     Adam8bit,
     /// Row and column means.
     Adafactor,
-    /// AdamW, states may move to the host.
+    /// Adam with decoupled weight decay, states may move to the host.
     PagedAdamw,
     /// 8-bit Adam, states may move to the host.
     #[value(name = "paged-adamw-8bit")]

@@ -175,18 +175,16 @@ fn kept_until(day: Date, folders: &Folders) -> Result<PathBuf> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     days.sort_unstable();
-    match days.iter().rev().find(|kept| **kept <= day) {
-        Some(found) => Ok(kept(folders).join(found.to_string())),
-        None => {
-            let error = Error::bad_input(format!("no price book was kept on or before {day}"));
-            Err(match days.first() {
-                Some(first) => error.hint(format!("the oldest one kept is of {first}")),
-                None => error.hint(
-                    "none was kept yet; `advisor prices save` keeps the present one, and a folder with price files can be given as well",
-                ),
-            })
-        }
+    if let Some(found) = days.iter().rev().find(|kept| **kept <= day) {
+        return Ok(kept(folders).join(found.to_string()));
     }
+    let error = Error::bad_input(format!("no price book was kept on or before {day}"));
+    Err(match days.first() {
+        Some(first) => error.hint(format!("the oldest one kept is of {first}")),
+        None => error.hint(
+            "none was kept yet; `advisor prices save` keeps the present one, and a folder with price files can be given as well",
+        ),
+    })
 }
 
 /// Keeps the present book under a day, all of it or nothing.

@@ -122,7 +122,7 @@ pub struct DiffArgs {
 /// `advisor prices import`.
 #[derive(Debug, Clone, Args)]
 pub struct ImportArgs {
-    /// The list: `vms.csv` of the SkyPilot catalogue, a CSV file of gpuhunt, or
+    /// The list: `vms.csv` of the `SkyPilot` catalogue, a CSV file of gpuhunt, or
     /// `index.json` of the AWS price list.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -150,7 +150,7 @@ pub struct ImportArgs {
 /// Formats of price lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FromArg {
-    /// SkyPilot catalogue (CSV).
+    /// `SkyPilot` catalogue (CSV).
     Skypilot,
     /// gpuhunt catalogue (CSV).
     Gpuhunt,

@@ -42,6 +42,7 @@ pub(super) fn today() -> Date {
 
 /// Offers, as JSON has them.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the JSON")]
 struct Offers<'o> {
     schema: u32,
     price_book: String,

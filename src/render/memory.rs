@@ -418,15 +418,8 @@ struct RuleReport {
     median_error: f64,
 }
 
-/// Every case and the summaries, with the rules of thumb beside them.
-#[must_use]
-pub fn evaluation_report(
-    evaluation: &Evaluation,
-    summaries: &[Summary],
-    held_out: &HeldOut,
-) -> (Report, EvaluationReport) {
-    let percent = |share: f64| format!("{:.1}%", share * 100.0);
-    let mut report = Report::default();
+/// One row per case.
+fn case_table(evaluation: &Evaluation) -> Table {
     let mut table = Table::new(&[
         "case",
         ">measured",
@@ -445,7 +438,22 @@ pub fn evaluation_report(
             if case.is_covered() { "yes" } else { "NO" }.to_owned(),
         ]);
     }
-    report.heading("Cases").table(table);
+    table
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// Every case and the summaries, with the rules of thumb beside them.
+#[must_use]
+pub fn evaluation_report(
+    evaluation: &Evaluation,
+    summaries: &[Summary],
+    held_out: &HeldOut,
+) -> (Report, EvaluationReport) {
+    let mut report = Report::default();
+    report.heading("Cases").table(case_table(evaluation));
     let mut table = Table::new(&[
         "set",
         "kind",

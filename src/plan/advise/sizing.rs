@@ -42,6 +42,9 @@ const KIND: f64 = 0.4;
 /// Below this slowdown by the other instances contention is not simulated.
 const HARDLY_DISTURBED: f64 = 1.06;
 
+/// Below this slowdown after waiting it is not told from noise and left out.
+const HARDLY_SLOWED: f64 = 1.2;
+
 /// A larger batch must make an item cheaper by this share to be tried.
 const WORTH_BATCHING: f64 = 0.03;
 
@@ -253,7 +256,7 @@ impl<'s> Sizer<'s> {
             instances: curve.layout.instances,
             intra_op_threads: curve.layout.intra_op_threads,
             service: ServiceRange::exact(
-                service_times(curve, end, layout.largest)?,
+                service_times(curve, (end, Waiting::Ignored), layout.largest)?,
                 curve.source.clone(),
             ),
         };
@@ -336,11 +339,25 @@ fn quantile(relative: &Arc<[f64]>, percentile: Percentile) -> f64 {
         .unwrap_or(1.0)
 }
 
+/// Whether service times depend on how long an instance has waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// As measured. For what is shown, and what decides the verdict.
+    Counts,
+    /// Not at all, which is several times as fast to simulate. For sizing: near its
+    /// capacity a replica hardly waits.
+    Ignored,
+}
+
 /// The service times that the simulator draws from, up to a largest batch.
 ///
 /// # Errors
 /// A point is unusable (zero time, no samples).
-pub fn service_times(curve: &LatencyCurve, end: End, largest: u32) -> Result<ServiceTimes> {
+pub fn service_times(
+    curve: &LatencyCurve,
+    (end, waiting): (End, Waiting),
+    largest: u32,
+) -> Result<ServiceTimes> {
     let instances = curve.layout.instances.max(1);
     // Hardly disturbed instances are simulated as if always disturbed: the error
     // is small and on the safe side, and the simulation several times as fast.
@@ -376,9 +393,9 @@ pub fn service_times(curve: &LatencyCurve, end: End, largest: u32) -> Result<Ser
             }
         })
         .collect();
-    let idle = (!curve.idle.is_empty())
-        .then(|| IdleSlowdown::new(&curve.idle))
-        .transpose()?;
+    let slowed =
+        waiting == Waiting::Counts && curve.idle.iter().any(|(_, factor)| *factor > HARDLY_SLOWED);
+    let idle = slowed.then(|| IdleSlowdown::new(&curve.idle)).transpose()?;
     ServiceTimes::new(points, idle)
 }
 
@@ -425,7 +442,7 @@ pub fn at_load(
         .rate
         .scaled(simulated as f64 / replicas.max(1) as f64);
     let run = |end| -> Result<Outcome> {
-        let service = service_times(curve, end, setup.max_batch)?;
+        let service = service_times(curve, (end, Waiting::Counts), setup.max_batch)?;
         if question.balancer == crate::workload::Balancer::Random {
             // A random split of Poisson arrivals is Poisson again.
             return simulator.run(

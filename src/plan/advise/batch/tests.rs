@@ -77,6 +77,7 @@ fn candidate(price: f64) -> Candidate {
                 spinning: false,
             },
             points: vec![point(1, 0.025), point(10, 0.1)],
+            idle: Vec::new(),
             source: Source::Measured,
         }]),
     }

@@ -7,7 +7,7 @@ use crate::{
         advise::{
             machine::Candidate,
             option::{ServingOption, Verdict},
-            sizing::service_times,
+            sizing::{Waiting, service_times},
         },
         latency::End,
         queueing::{Outcome, SimulationOptions, Simulator},
@@ -132,7 +132,7 @@ impl<'r> Replica<'r> {
                 percentiles,
                 ..SimulationOptions::coarse()
             })?,
-            service: service_times(curve, end, option.setup.max_batch)?,
+            service: service_times(curve, (end, Waiting::Counts), option.setup.max_batch)?,
             configuration: ServingConfiguration::when_free(
                 option.setup.layout.instances,
                 option.setup.max_batch,

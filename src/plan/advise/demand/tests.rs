@@ -59,7 +59,7 @@ fn an_autoscaler_is_an_interval_and_a_cold_start_late() {
     };
     assert_eq!(course(0.0), [1, 1, 1, 1, 1, 10, 10, 10, 1, 1]);
     assert_eq!(course(1800.0), [1, 1, 1, 1, 1, 1, 10, 10, 10, 1]);
-    assert_eq!(combined(&vec![3; 10], &course(0.0))[4..7], [3, 10, 10]);
+    assert_eq!(combined(&[3; 10], &course(0.0))[4..7], [3, 10, 10]);
 }
 
 proptest! {

@@ -259,7 +259,7 @@ fn family<'n>(provider: &str, name: &'n str) -> &'n str {
 fn prices(row: &Row<'_>) -> Result<ImportedPrice, String> {
     let usable = |price: f64| price.is_finite() && price > 0.0 && price < NO_PRICE;
     let on_demand = match row.on_demand {
-        Some(price) if price == 0.0 => None,
+        Some(0.0) => None,
         Some(price) if price < 0.0 => return Err("a negative price".to_owned()),
         Some(price) if !price.is_finite() => return Err("a price that is no number".to_owned()),
         Some(price) if price >= NO_PRICE => {
