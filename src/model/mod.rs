@@ -4,7 +4,7 @@
 //!
 //! A [`Model`] is a graph with declared inputs and outputs. [`Sizes`] says for
 //! which batch size and named dimensions a question is asked; [`trace`] answers
-//! it by following shapes through the graph, and [`inspect`] sums up.
+//! it by following shapes through the graph, and [`inspect()`] sums up.
 
 mod cost;
 mod dims;

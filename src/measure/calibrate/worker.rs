@@ -44,7 +44,7 @@ const INPUT_BYTES: u64 = 256 << 20;
 /// Serves requests until the input ends.
 ///
 /// # Errors
-/// The pipes break. Everything else is answered as [`Answer::Failed`].
+/// The pipes break. Everything else is answered as a failure.
 pub fn serve(requests: impl BufRead, mut answers: impl Write) -> Result<()> {
     let broken =
         |error: std::io::Error| Error::machine(format!("the pipe to the parent broke: {error}"));

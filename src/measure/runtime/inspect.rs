@@ -58,7 +58,7 @@ pub fn inspect(program: &Path, library: &Path) -> Result<Inspection> {
     Err(Error::machine(format!("{}: {first}", named())))
 }
 
-/// Loads the library into this process and asks it: the child's side of [`inspect`].
+/// Loads the library into this process and asks it: the child's side of [`inspect()`].
 ///
 /// # Errors
 /// Says why the library cannot be used.

@@ -27,7 +27,7 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// Loads the library (once per process) and returns the environment of all sessions.
 ///
-/// Only a library that [`super::inspect`] has passed should come here: loading
+/// Only a library that [`super::inspect()`] has passed should come here: loading
 /// runs native code.
 ///
 /// # Errors

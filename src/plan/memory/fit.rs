@@ -177,7 +177,7 @@ const LIMIT: u64 = 1 << 22;
 /// The largest batch on cards of `usable` memory, everything else as asked.
 ///
 /// # Errors
-/// As for [`estimate`](super::estimate).
+/// As for [`estimate`](super::estimate()).
 pub fn largest_batch(question: &Question, usable: Bytes) -> Result<Largest> {
     largest(question, usable, &|q, value| q.batch = value)
 }
@@ -186,7 +186,7 @@ pub fn largest_batch(question: &Question, usable: Bytes) -> Result<Largest> {
 /// those.
 ///
 /// # Errors
-/// As for [`estimate`](super::estimate).
+/// As for [`estimate`](super::estimate()).
 pub fn largest_sequence(question: &Question, usable: Bytes) -> Result<Largest> {
     largest(question, usable, &|q, value| q.sequence = Some(value))
 }

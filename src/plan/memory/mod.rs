@@ -1,7 +1,7 @@
 //! Memory: does it fit, before anybody rents a GPU.
 //!
-//! [`estimate`] answers a [`Question`] with a [`Footprint`]: bytes by part, each
-//! with formula, source and interval; [`tiers`] and [`fit`] turn it into a
+//! [`estimate()`] answers a [`Question`] with a [`Footprint`]: bytes by part, each
+//! with formula, source and interval; [`tiers`] and [`fit()`] turn it into a
 //! verdict for a card. The numbers come from a replay of the training step or
 //! inference pass, operator by operator, through the framework's autograd and
 //! caching allocator: no coefficient of it is fitted. [`evaluate`] compares it
