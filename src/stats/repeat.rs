@@ -102,8 +102,9 @@ mod tests {
     }
 
     /// An autoregressive series with coefficient 0.6, cut into runs of 12
-    /// rounds: the interval from one run holds the mean of the next as often as
-    /// it says, the plain interval of the mean in not much more than half of the cases.
+    /// rounds: the interval from one run holds the mean of the next in about 90 %
+    /// of the cases (so strong a correlation cannot be told from twelve values any
+    /// better), the plain interval of the mean in not much more than half.
     #[test]
     fn the_mean_of_the_next_run_is_held_though_rounds_hang_together() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
