@@ -31,7 +31,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_costs_the_file_but_not_the_result() {
     let test = "a_full_disk_costs_the_file_but_not_the_result";
-    let disk = SmallDisk::mount(48);
+    let disk = SmallDisk::mount(24);
     if !may("mounting a small file system", disk.is_some(), test) {
         return;
     }

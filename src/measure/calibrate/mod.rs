@@ -1,6 +1,7 @@
 //! Calibration: short, trustworthy measurements of a model on the devices of
 //! this machine.
 
+mod accounts;
 mod child;
 mod empty;
 mod guard;

@@ -316,7 +316,7 @@ mod tests {
         let gap = idle_gap(layout, &visits, 0).unwrap();
         assert!((gap.slowdown - 1.5).abs() < 1e-12);
         assert_eq!((gap.visits, gap.inferences), (3, 6));
-        assert_eq!(gap.gap, ms(5.0));
+        assert!((gap.gap.as_millis() - 5.0).abs() < 1e-9);
         assert_eq!(idle_gap(layout, &visits, 1), None);
     }
 }
