@@ -32,10 +32,11 @@ const ORDER: [&str; 19] = [
 ];
 
 /// Where a foreign crate may be named.
-const FENCES: [(&str, &str); 4] = [
+const FENCES: [(&str, &str); 5] = [
     ("ort::", "src/measure/runtime/"),
     ("nvml_wrapper", "src/measure/probe/nvml"),
     ("clap::", "src/cli/"),
+    ("microlp", "src/plan/advise/fleet.rs"),
     ("comfy_table", "src/render/"),
 ];
 

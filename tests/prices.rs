@@ -245,7 +245,7 @@ fn a_book_can_be_kept_compared_and_planned_with() {
     user.own_price_file(
         "aws.toml",
         "schema = 1\nprovider = \"aws\"\ncurrency = \"USD\"\nas_of = 2026-11-01\nsource = \"mine\"\n\
-         [price.us-east-1]\n\"c7i.2xlarge\" = { on_demand = 0.07 }\n",
+         [price.us-east-1]\n\"c7i.2xlarge\" = { on_demand = 0.045 }\n",
     );
     let ran = user.run(&[
         "prices",
@@ -255,7 +255,7 @@ fn a_book_can_be_kept_compared_and_planned_with() {
         "--calibration",
         MINILM,
         "--qps",
-        "500",
+        "50",
         "--p95",
         "100ms",
     ]);
@@ -266,7 +266,7 @@ fn a_book_can_be_kept_compared_and_planned_with() {
             "--calibration",
             MINILM,
             "--qps",
-            "500",
+            "50",
             "--p95",
             "100ms",
         ];
@@ -663,4 +663,38 @@ fn more_budget_never_gives_a_worse_plan() {
     let ranks = ["0.01", "0.1", "0.3", "1", "3", "10", "100", ""].map(rank);
     assert!(ranks.is_sorted_by(|a, b| a >= b), "{ranks:?}");
     assert_eq!(ranks[7], 1, "{ranks:?}");
+}
+
+#[test]
+fn a_mixed_fleet_is_never_dearer_than_the_best_single_type() {
+    let user = User::new();
+    let args = [
+        "plan",
+        "--calibration",
+        MINILM,
+        "--qps",
+        "730",
+        "--p95",
+        "100ms",
+        "--provider",
+        "aws",
+        "--mixed",
+    ];
+    let plan = user.json(&args);
+    let fleet = &plan["mixed_fleet"];
+    let (mix, single) = (
+        number(&fleet["cost_usd_per_hour"]),
+        number(&fleet["single_usd_per_hour"]),
+    );
+    assert!(mix <= single + 1e-9, "{fleet}");
+    let parts = fleet["parts"].as_array().expect("parts");
+    let load: f64 = parts
+        .iter()
+        .map(|part| number(&part["replicas"]) * number(&part["offered_load_per_s"]))
+        .sum();
+    assert!((load - 730.0).abs() < 1e-6, "{fleet}");
+    for part in parts {
+        assert!(number(&part["offered_load_per_s"]) <= number(&part["capacity_per_s"]) + 1e-9);
+    }
+    user.run(&args).says(0, &["Mixed fleet"]);
 }

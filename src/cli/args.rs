@@ -182,6 +182,10 @@ pub struct CompareArgs {
     reason = "each is a flag that is typed"
 )]
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is typed"
+)]
 pub struct PlanArgs {
     /// Requests per second to serve: `40`, `2.5k`, `90/min`.
     #[arg(long, value_name = "RATE", value_parser = parse::<Rate>, allow_negative_numbers = true)]
@@ -234,6 +238,9 @@ pub struct PlanArgs {
     /// Recommend only what holds at the pessimistic end of its interval.
     #[arg(long)]
     pub strict: bool,
+    /// Also look for machines of different types that share the load for less.
+    #[arg(long, conflicts_with = "here")]
+    pub mixed: bool,
     /// Demand over time, to follow it with the recommended machine: a table
     /// `time,requests` by interval, or an access log; its peak is scaled to `--qps`.
     #[arg(long, value_name = "FILE", conflicts_with = "here")]

@@ -15,7 +15,8 @@ use crate::{
     error::{Error, Result},
     plan::{
         advise::{
-            self, Accept, Candidates, DemandPlan, Evidence, Following, Plan, Question, WhatIf,
+            self, Accept, Candidates, DemandPlan, Evidence, Following, MixedFleet, Plan, Question,
+            WhatIf,
         },
         pricing::{
             Offer, OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats,
@@ -25,7 +26,7 @@ use crate::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
         microarchitecture::microarchitecture, store,
     },
-    render::{PlanContext, demand_blocks, plan_report, stakes_blocks},
+    render::{PlanContext, demand_blocks, fleet_blocks, plan_report, stakes_blocks},
     units::{Rate, UsdPerHour},
     workload::{Balancer, Demand, Percentile, Slo, Slos},
 };
@@ -47,6 +48,9 @@ struct PlanReport<'p> {
     /// Demand over time, where it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     demand: Option<&'p DemandPlan>,
+    /// Machines of different types that share the load, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixed_fleet: Option<&'p MixedFleet>,
     /// Hash of the price book; none for a plan for this machine alone.
     price_book: Option<String>,
     /// Fingerprints of the calibrations that the plan rests on.
@@ -114,16 +118,16 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     } else {
         Vec::new()
     };
-    let followed = match &demand {
-        Some(demand) if plan.recommended.is_some() => {
-            let following = Following {
-                cold_start: args.cold_start,
-                headroom: args.headroom,
-            };
-            Some(advise::demand_plan(&plan, &candidates, demand, following)?)
-        }
-        _ => None,
+    let mixed = if args.mixed {
+        advise::mixed_fleet(&question, &candidates, &evidence)?
+    } else {
+        None
     };
+    let followed = demand
+        .as_ref()
+        .filter(|_| plan.recommended.is_some())
+        .map(|demand| follow(args, demand, (&plan, &candidates)))
+        .transpose()?;
     let command = command_line();
     let context = PlanContext {
         measured_on: here_name.clone(),
@@ -136,12 +140,16 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         plan: &plan,
         what_if: &what_if,
         demand: followed.as_ref(),
+        mixed_fleet: mixed.as_ref(),
         price_book: (!args.here).then(|| book.hash().full()),
         calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
         command,
     };
     let mut text = plan_report(&plan, &context);
     stakes_blocks(&mut text, &plan, &what_if);
+    if let Some(mixed) = &mixed {
+        fleet_blocks(&mut text, mixed);
+    }
     if let Some(followed) = &followed {
         demand_blocks(&mut text, followed);
     }
@@ -282,6 +290,18 @@ pub(super) fn from_calibrations(
     };
     let candidates = advise::from_offers(&offers, question.term, &evidence);
     advise::advise(&question, &candidates, &evidence)
+}
+
+fn follow(
+    args: &PlanArgs,
+    demand: &Demand,
+    (plan, candidates): (&Plan, &Candidates),
+) -> Result<DemandPlan> {
+    let following = Following {
+        cold_start: args.cold_start,
+        headroom: args.headroom,
+    };
+    advise::demand_plan(plan, candidates, demand, following)
 }
 
 /// The demand in a file, its peak at `peak`.

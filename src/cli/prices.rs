@@ -42,8 +42,7 @@ pub(super) fn today() -> Date {
 
 /// Offers, as JSON has them.
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the JSON")]
-struct Offers<'o> {
+struct Listed<'o> {
     schema: u32,
     price_book: String,
     offers: Vec<&'o Offer>,
@@ -67,7 +66,7 @@ fn list(
         args.top,
         (&book.hash().to_string(), &caveats),
     );
-    let value = Offers {
+    let value = Listed {
         schema: 1,
         price_book: book.hash().full(),
         offers,
@@ -116,7 +115,7 @@ fn show(
         .flat_map(|term| price_caveats(offers.iter().copied(), term, today()))
         .collect();
     let report = one_machine_report(&offers, today(), &caveats);
-    let value = Offers {
+    let value = Listed {
         schema: 1,
         price_book: book.hash().full(),
         offers,

@@ -1,6 +1,6 @@
 //! Demand over time, put before the caveats of a plan.
 
-use super::{Block, Report, Table};
+use super::{Report, Table, stakes::before_caveats};
 use crate::plan::advise::DemandPlan;
 
 /// Adds the ways to follow the demand.
@@ -34,10 +34,5 @@ pub fn demand_blocks(report: &mut Report, demand: &DemandPlan) {
     part.table(table);
     let hours: Vec<String> = demand.replicas_by_hour.iter().map(u64::to_string).collect();
     part.facts([("machines by hour of day", hours.join(" "))]);
-    let at = report
-        .blocks
-        .iter()
-        .position(|block| matches!(block, Block::Heading(text) if text == "Caveats"))
-        .unwrap_or(report.blocks.len());
-    report.blocks.splice(at..at, part.blocks);
+    before_caveats(report, part);
 }

@@ -29,7 +29,7 @@ pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,
 };
-pub use stakes::stakes_blocks;
+pub use stakes::{fleet_blocks, stakes_blocks};
 pub use text::Style;
 
 /// A result in the order in which it is read.

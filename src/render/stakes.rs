@@ -1,7 +1,7 @@
 //! What a plan saves and what would turn it, put before the caveats.
 
 use super::{Block, Report, Table};
-use crate::plan::advise::{Plan, Saving, WhatIf};
+use crate::plan::advise::{MixedFleet, Plan, Saving, WhatIf};
 
 /// Adds the savings and, where there are some, the plans with varied assumptions.
 pub fn stakes_blocks(report: &mut Report, plan: &Plan, what_if: &[WhatIf]) {
@@ -24,6 +24,45 @@ pub fn stakes_blocks(report: &mut Report, plan: &Plan, what_if: &[WhatIf]) {
         ]);
     }
     part.table(table);
+    before_caveats(report, part);
+}
+
+/// Adds the cheapest mix of machine types.
+pub fn fleet_blocks(report: &mut Report, mixed: &MixedFleet) {
+    let mut part = Report::default();
+    let parts: Vec<String> = mixed
+        .parts
+        .iter()
+        .map(|of| {
+            format!(
+                "{} × {} {} at {} each",
+                of.replicas, of.machine.provider, of.machine.instance_type, of.load
+            )
+        })
+        .collect();
+    let text = if mixed.saving.get() > 0.0005 {
+        format!(
+            "{} cost {} together, {} less than the best single type of {} compared ({}).",
+            parts.join(" and "),
+            mixed.cost,
+            mixed.saving,
+            mixed.compared,
+            mixed.single
+        )
+    } else {
+        format!(
+            "No saving: of {} types compared no mix is cheaper than {} for {}.",
+            mixed.compared,
+            parts.join(" and "),
+            mixed.cost
+        )
+    };
+    part.list("Mixed fleet", vec![text]);
+    before_caveats(report, part);
+}
+
+/// Puts blocks where they are read before the doubts.
+pub(super) fn before_caveats(report: &mut Report, part: Report) {
     let at = report
         .blocks
         .iter()

@@ -310,7 +310,7 @@ mod tests {
             ("t,n\n0,5\n60,-1\n", "line 3"),
             ("t,n\n60,5\n0,5\n", "do not go forward"),
             ("t\n0\n", "line 1"),
-            ("0,1\n1,1\n999999999999,1\n", "at most"),
+            ("0,1\n1,1\n2,1\n999999999999,1\n", "at most"),
         ] {
             let error = Demand::parse(text).unwrap_err();
             assert!(error.message().contains(says), "{text}: {error}");

@@ -3,6 +3,7 @@
 mod batch;
 mod choose;
 mod demand;
+mod fleet;
 mod footprint;
 mod machine;
 mod option;
@@ -15,6 +16,7 @@ mod turning;
 
 pub use batch::{BatchOption, BatchPlan, BatchQuestion, Throughput, batch};
 pub use demand::{DemandPlan, Following, Way, demand_plan};
+pub use fleet::{FleetPart, FleetType, MixedFleet, cheapest_fleet, mixed_fleet};
 pub use footprint::{Fit, MemoryFit, MemoryUse};
 pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, here};
 pub use option::{Predicted, ServingOption, Setup, Verdict};

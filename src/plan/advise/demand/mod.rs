@@ -128,6 +128,10 @@ pub fn demand_plan(
     let courses = [
         ("static peak", peak),
         ("scheduled by hour of day", schedule.clone()),
+        (
+            "scheduled, one machine more",
+            schedule.iter().map(|n| n + 1).collect(),
+        ),
         ("autoscaled", auto.clone()),
         ("scheduled, autoscaled above it", combined(&schedule, &auto)),
     ];
