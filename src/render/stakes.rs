@@ -79,6 +79,6 @@ fn saving(saving: &Saving) -> String {
             share * 100.0
         ),
         (Some(machine), Some(_), Some(_)) => format!("no saving against {against} ({machine})"),
-        _ => format!("{against} does not hold the objectives at all"),
+        _ => format!("against {against} nothing: no such machine in question holds the objectives"),
     }
 }
