@@ -182,10 +182,6 @@ pub struct CompareArgs {
     reason = "each is a flag that is typed"
 )]
 #[derive(Debug, Clone, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch that is typed"
-)]
 pub struct PlanArgs {
     /// Requests per second to serve: `40`, `2.5k`, `90/min`.
     #[arg(long, value_name = "RATE", value_parser = parse::<Rate>, allow_negative_numbers = true)]
