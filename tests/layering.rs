@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Modules in order: each may use those before it (and itself).
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "units",
     "stats",
     "error",
@@ -22,6 +22,7 @@ const ORDER: [&str; 19] = [
     "measure::runtime",
     "measure::calibrate",
     "measure::serve",
+    "plan::transfer",
     "plan::latency",
     "plan::queueing",
     "plan::memory",

@@ -259,7 +259,15 @@ fn a_book_can_be_kept_compared_and_planned_with() {
         "--p95",
         "100ms",
     ]);
-    ran.says(0, &["aws c7i.2xlarge", "%", "The plan ", "aws c7i.2xlarge"]);
+    ran.says(
+        0,
+        &[
+            "aws c7i.2xlarge",
+            "%",
+            "The plan turns: before",
+            "aws c7i.2xlarge",
+        ],
+    );
     let plan = |more: &[&str]| {
         let mut args = vec![
             "plan",
@@ -546,14 +554,13 @@ fn a_real_load_balancers_demand_is_followed_for_less_than_the_static_peak() {
         (number(&peak["cost_usd_per_year"]) / number(&peak["cost_usd_per_hour"]) - 8760.0).abs()
             < 1e-6
     );
-    // Following the demand is never dearer than the static peak; how much less it costs
-    // hangs on how wide the interval of the calibration is.
+    // The figure that the plan has to show: certain for less than three quarters of the cost.
     let good = ways
         .iter()
         .filter(|way| number(&way["attainment"]) >= 0.99)
         .map(|way| number(&way["of_static"]))
         .fold(f64::INFINITY, f64::min);
-    assert!(good <= 1.0, "{good}: {ways:#?}");
+    assert!(good <= 0.75, "{good}: {ways:#?}");
     assert_eq!(
         plan["demand"]["replicas_by_hour"].as_array().map(Vec::len),
         Some(24)

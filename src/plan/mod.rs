@@ -7,3 +7,4 @@ pub mod latency;
 pub mod memory;
 pub mod pricing;
 pub mod queueing;
+pub mod transfer;
