@@ -1,7 +1,8 @@
 //! The fast paths: one replica, requests served in order, nothing rejected.
 //!
-//! All three do the same arithmetic in the same order as the general engine, so
-//! that their times are equal to the last bit; a test holds them to it.
+//! They do the same arithmetic in the same order as the general engine, so that
+//! their times are equal to the last bit; a test holds them to it. Instances that
+//! slow each other have a kernel in a file of its own.
 //!
 //! Ties are decided on purpose, everywhere alike: at one instant batches end
 //! first, then requests arrive, then batches are made. An instance that ends at
@@ -9,6 +10,7 @@
 //! very moment of a departure is on board. Of several free instances the one
 //! that was idle longest takes the batch (the lowest numbered among equals).
 
+use super::contended;
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 
@@ -66,7 +68,7 @@ pub(super) fn run(
     sink: &mut impl Sink,
 ) -> Tally {
     if service.contends(server.max_batch, server.instances) {
-        contended(service, server, input, sink)
+        contended::run(service, server, input, sink)
     } else if server.instances == 1 && server.max_batch == 1 {
         single(service, input, sink)
     } else {
@@ -148,7 +150,7 @@ fn earliest(times: &[f64]) -> (usize, f64) {
 /// is free since `since`: when it is full or its window is over, but not before
 /// the instance is free.
 #[inline]
-fn departure(server: &Server, input: &Input<'_>, head: usize, since: f64) -> f64 {
+pub(super) fn departure(server: &Server, input: &Input<'_>, head: usize, since: f64) -> f64 {
     let arrival = input.arrival(head);
     let ready = arrival.max(since);
     if server.window <= 0.0 || server.max_batch == 1 {
@@ -163,105 +165,13 @@ fn departure(server: &Server, input: &Input<'_>, head: usize, since: f64) -> f64
 
 /// How many requests from `head` on have arrived by `start`, up to a full batch.
 #[inline]
-fn boarding(server: &Server, input: &Input<'_>, head: usize, start: f64) -> usize {
+pub(super) fn boarding(server: &Server, input: &Input<'_>, head: usize, start: f64) -> usize {
     let most = server.max_batch.min(input.unit_arrivals.len() - head);
     let mut items = 1;
     while items < most && input.arrival(head + items) <= start {
         items += 1;
     }
     items
-}
-
-/// One instance of the contended kernel.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// When its batch ends; infinite while idle.
-    end: f64,
-    /// When its batch began, or since when it is idle.
-    since: f64,
-    first: usize,
-    items: usize,
-    /// Began at the present instant, so it already knows its neighbours.
-    fresh: bool,
-}
-
-/// Instances that slow each other. A batch makes progress at the pace that
-/// belongs to the number of busy instances at each moment; when that number
-/// changes, what is left of every running batch is stretched by the ratio of
-/// the means.
-fn contended(
-    service: &ServiceTimes,
-    server: Server,
-    input: Input<'_>,
-    sink: &mut impl Sink,
-) -> Tally {
-    let mut tally = Tally::default();
-    let idle = Slot {
-        end: f64::INFINITY,
-        since: f64::NEG_INFINITY,
-        first: 0,
-        items: 0,
-        fresh: false,
-    };
-    let mut slots = vec![idle; server.instances];
-    let mut busy = 0;
-    let mut head = 0;
-    loop {
-        let mut next_end = f64::INFINITY;
-        for slot in &slots {
-            next_end = next_end.min(slot.end);
-        }
-        let next_start = longest_idle(&slots, &server, &input, head).map_or(f64::INFINITY, |s| s.1);
-        let now = next_end.min(next_start);
-        if now.is_infinite() {
-            break;
-        }
-        let before = busy;
-        if next_end <= now {
-            for slot in slots.iter_mut().filter(|s| s.end <= now) {
-                for request in slot.first..slot.first + slot.items {
-                    let arrival = input.arrival(request);
-                    sink.served(request, slot.since - arrival, slot.end - arrival);
-                }
-                if slot.first >= input.warm_up {
-                    tally.add(slot.items, slot.end - slot.since);
-                }
-                (slot.since, slot.end, slot.items) = (slot.end, f64::INFINITY, 0);
-                busy -= 1;
-            }
-            tally.end = now;
-            if sink.settled() {
-                break;
-            }
-        }
-        let mut gaps_pending = false;
-        while let Some((at, start)) = longest_idle(&slots, &server, &input, head) {
-            if start > now {
-                break;
-            }
-            let items = boarding(&server, &input, head, now);
-            let slot = &mut slots[at];
-            // The end is set below, when it is known how many are busy; until
-            // then it holds the idle gap.
-            (slot.end, slot.since, slot.fresh) = (now - slot.since, now, true);
-            (slot.first, slot.items) = (head, items);
-            head += items;
-            busy += 1;
-            gaps_pending = true;
-        }
-        if busy != before || gaps_pending {
-            for slot in slots.iter_mut().filter(|s| s.items > 0) {
-                if slot.fresh {
-                    let code = input.codes[slot.first];
-                    slot.end = now + service.seconds(slot.items, busy, code, slot.end);
-                    slot.fresh = false;
-                } else {
-                    slot.end = stretched(service, slot.items, (before, busy), (now, slot.end));
-                }
-            }
-        }
-    }
-    tally
 }
 
 /// The new end of a batch of `items` when the number of busy instances changes
@@ -277,27 +187,4 @@ pub(super) fn stretched(
         None => end,
         Some(factor) => now + (end - now) * factor,
     }
-}
-
-/// The instance that is idle longest, with the time at which the batch that
-/// begins with `head` would leave on it.
-#[inline]
-fn longest_idle(
-    slots: &[Slot],
-    server: &Server,
-    input: &Input<'_>,
-    head: usize,
-) -> Option<(usize, f64)> {
-    if head >= input.unit_arrivals.len() {
-        return None;
-    }
-    let mut best = None;
-    let mut since = f64::INFINITY;
-    for (i, slot) in slots.iter().enumerate() {
-        if slot.items == 0 && slot.since < since {
-            since = slot.since;
-            best = Some(i);
-        }
-    }
-    best.map(|i| (i, departure(server, input, head, since)))
 }

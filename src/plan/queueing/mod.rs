@@ -24,6 +24,7 @@ pub mod analytic;
 mod batcher;
 mod capacity;
 mod cluster;
+mod contended;
 mod idle;
 mod kernel;
 mod outcome;

@@ -192,6 +192,13 @@ impl ServiceTimes {
         self.means[(batch - 1) * self.busy + column]
     }
 
+    /// Batches of that size that one instance does per second, for indices as above.
+    #[inline]
+    pub(super) fn pace(&self, batch: usize, busy: usize) -> f64 {
+        let column = busy.min(self.busy) - 1;
+        self.paces[(batch - 1) * self.busy + column]
+    }
+
     /// How many times longer the rest of a batch takes when the number of busy
     /// instances changes; none when it takes as long.
     #[inline]
@@ -237,13 +244,19 @@ pub(super) struct Draw<'s> {
 impl Draw<'_> {
     #[inline]
     pub(super) fn seconds(&self, code: u16, gap: f64) -> f64 {
+        self.mean * self.relative(code, gap)
+    }
+
+    /// The service time over the mean of an instance that is never idle.
+    #[inline]
+    pub(super) fn relative(&self, code: u16, gap: f64) -> f64 {
         let at = |table: &[f32]| table[(usize::from(code) * table.len()) >> 16];
         let below = at(self.below);
         let relative = match self.above {
             None => below,
             Some(above) => below + self.share * (at(above) - below),
         };
-        let warm = self.mean * f64::from(relative);
+        let warm = f64::from(relative);
         match self.idle {
             None => warm,
             Some(idle) => warm * idle.factor_after(gap),
