@@ -19,9 +19,15 @@ use rayon::prelude::*;
 /// depend on the machine's processors.
 const AT_ONCE: usize = 8;
 
-/// Replicas that may be added when the full simulation is less kind than the
+/// How often replicas may be added when the full simulation is less kind than the
 /// coarse one that sized them.
 const MOST_ADDED: u64 = 3;
+
+/// One replica is added for every so many: less is within the noise of the sizing.
+const ONE_IN: u64 = 200;
+
+/// The share of what it must carry at which a machine is still looked at.
+const NEARLY: f64 = 0.98;
 
 /// The utilisation at which a machine counts as lightly loaded.
 const LIGHT: f64 = 0.2;
@@ -77,9 +83,10 @@ pub fn cheapest<'c>(
         if last.is_some_and(too_dear) || below.is_some_and(too_dear) {
             break;
         }
+        let limit = last.into_iter().chain(below).min();
         let sized: Vec<Option<Chosen<'c>>> = group
             .par_iter()
-            .map(|(_, _, candidate)| choose(candidate, sizer, question, end))
+            .map(|(_, _, candidate)| choose(candidate, sizer, question, (end, limit)))
             .collect::<Result<_>>()?;
         chosen.extend(sized.into_iter().flatten());
         // Stable: of equal costs the one earlier in the list stays first.
@@ -94,9 +101,10 @@ fn choose<'c>(
     candidate: &'c Candidate,
     sizer: &Sizer<'_>,
     question: &Question,
-    end: End,
+    (end, limit): (End, Option<UsdPerHour>),
 ) -> Result<Option<Chosen<'c>>> {
-    let Some(sized) = sizer.size(candidate, end)? else {
+    let least = least_capacity(candidate, question, limit);
+    let Some(sized) = sizer.size(candidate, end, least)? else {
         return Ok(None);
     };
     Ok(
@@ -107,6 +115,21 @@ fn choose<'c>(
             replicas,
         }),
     )
+}
+
+/// What one replica must carry for the machines of a load to cost no more than
+/// `limit`; zero where any capacity will do.
+fn least_capacity(candidate: &Candidate, question: &Question, limit: Option<UsdPerHour>) -> Rate {
+    let most = limit
+        .filter(|_| !is_here(candidate))
+        .zip(candidate.machine.price)
+        .map(|(limit, price)| limit.ratio(price).floor());
+    match most {
+        // Noise of the sizing must not decide about one that just reaches it.
+        Some(most) if most >= 1.0 => question.rate.scaled(NEARLY / most),
+        Some(_) => question.rate,
+        None => Rate::ZERO,
+    }
 }
 
 /// Machines for a load; this machine is one and cannot be had twice.
@@ -136,7 +159,7 @@ fn cost_of(candidate: &Candidate, replicas: u64) -> Option<UsdPerHour> {
 ///
 /// The smallest batch without a window whose verdict is as good as `wanted` is
 /// taken: what carries most is more than the load needs. Where not even the setup
-/// that carries most is as good, replicas are added, at most three.
+/// that carries most is as good, replicas are added, at most three times.
 ///
 /// # Errors
 /// The setup cannot be simulated.
@@ -180,8 +203,11 @@ pub fn option(
     if best.verdict > wanted && setup != most {
         best = run(most, replicas, REQUESTS_SHOWN)?;
     }
-    while best.verdict > wanted && replicas < chosen.replicas + added {
-        replicas += 1;
+    for _ in 0..added {
+        if best.verdict <= wanted {
+            break;
+        }
+        replicas += (chosen.replicas / ONE_IN).max(1);
         best = run(most, replicas, REQUESTS_SHOWN)?;
     }
     Ok(Some(within_budget(

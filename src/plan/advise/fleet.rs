@@ -187,7 +187,7 @@ pub fn mixed_fleet(
     let sized: Vec<Option<(&Candidate, FleetType)>> = promising
         .par_iter()
         .map(|(_, candidate)| {
-            let sized = sizer.size(candidate, End::Pessimistic)?;
+            let sized = sizer.size(candidate, End::Pessimistic, Rate::ZERO)?;
             Ok(sized.zip(candidate.machine.price).map(|(sized, price)| {
                 (
                     *candidate,

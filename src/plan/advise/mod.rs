@@ -1,6 +1,7 @@
 //! From curves, prices and a question to a plan.
 
 mod batch;
+mod bound;
 mod choose;
 mod demand;
 mod fleet;

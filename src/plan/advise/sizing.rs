@@ -2,6 +2,7 @@
 //! size and batch window carry most, and what latency that gives at the load.
 
 use super::{
+    bound::curve_bound,
     footprint::{Fit, MemoryFit, MemoryUse},
     machine::{Candidate, Kind},
     option::{Predicted, Setup},
@@ -14,7 +15,7 @@ use crate::{
         latency::{End, LatencyCurve, curve::at},
         queueing::{
             Alternative, IdleSlowdown, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange,
-            ServiceTimes, SimulationOptions, Simulator, analytic, best_configuration,
+            ServiceTimes, SimulationOptions, Simulator, best_configuration_above,
         },
     },
     profile::calibration::{ModelSummary, SessionLayout},
@@ -34,25 +35,20 @@ pub const REQUESTS_SIZING: u32 = 10_000;
 /// below the noise of any calibration (0.7 % of a p95 at half load).
 pub const REQUESTS_SHOWN: u32 = 100_000;
 
-/// The share of the waiting time of M/M/c that the bound counts. Constant service
-/// times halve the wait (Cosmetatos 1975, exactly so for the mean of M/D/1); a
-/// fifth less again keeps the bound on the safe side of every simulated case.
-const KIND: f64 = 0.4;
-
 /// Below this slowdown by the other instances contention is not simulated.
 const HARDLY_DISTURBED: f64 = 1.06;
 
 /// Below this slowdown after waiting it is not told from noise and left out.
 const HARDLY_SLOWED: f64 = 1.2;
 
+/// Another layout must carry this much more than the best so far.
+const BETTER: f64 = 1.01;
+
 /// A larger batch must make an item cheaper by this share to be tried.
 const WORTH_BATCHING: f64 = 0.03;
 
 /// The largest batch must make an item cheaper by this share for windows to be tried.
 const WORTH_WAITING: f64 = 0.15;
-
-/// Halvings of the bound: to a hundredth of the throughput.
-const BOUND_STEPS: u32 = 7;
 
 /// More replicas than this behind a balancer behave as this many with their
 /// share of the load.
@@ -136,70 +132,23 @@ impl<'s> Sizer<'s> {
             .unwrap_or(Rate::ZERO)
     }
 
-    /// The bound of one layout: its throughput with full batches, cut to the rate
-    /// at which even a kind queue (closed form, see [`KIND`]) in front of servers
-    /// that answer each item in its share of the best batch would lose an
-    /// objective, when no request is answered faster than alone.
     fn curve_bound(&self, candidate: &Candidate, curve: &LatencyCurve, end: End) -> Rate {
-        let slos = self.question.slos.as_slice();
-        let Some(first) = curve.points.first() else {
-            return Rate::ZERO;
-        };
-        let factor = at(&first.busy, end).ratio(first.busy.value);
-        let single = at(&first.busy, end).min(first.alone.scaled(factor));
-        let reachable = slos
-            .iter()
-            .all(|slo| single.scaled(quantile(&first.relative, slo.percentile)) <= slo.latency);
-        let Some(largest) = self
-            .room
+        self.room
             .largest_batch(candidate, curve)
-            .filter(|_| reachable)
-        else {
-            return Rate::ZERO;
-        };
-        let loosest = slos
-            .iter()
-            .map(|slo| slo.latency)
-            .max()
-            .unwrap_or(Time::ZERO);
-        let useful = curve
-            .points
-            .iter()
-            .filter(|point| point.batch_size <= largest && at(&point.busy, end) <= loosest)
-            .map(|point| point.batch_size)
-            .max()
-            .unwrap_or(1);
-        let most = curve.throughput_bound(end, useful);
-        let servers = curve.layout.instances;
-        let per_item = Time::saturating(f64::from(servers) / most.get());
-        let holds = |share: f64| {
-            let Some(queue) = analytic::Mmc::new(most.scaled(share), per_item, servers) else {
-                return false;
-            };
-            slos.iter()
-                .all(|slo| single + queue.waiting(slo.percentile).scaled(KIND) <= slo.latency)
-        };
-        let (mut low, mut high) = (0.0, 1.0);
-        for _ in 0..BOUND_STEPS {
-            let middle = f64::midpoint(low, high);
-            if holds(middle) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        most.scaled(high)
+            .map_or(Rate::ZERO, |largest| {
+                curve_bound(curve, end, (self.question.slos.as_slice(), largest))
+            })
     }
 
     /// The setup that carries most at one end of the intervals; none when no
     /// setup holds the objectives.
     ///
     /// Layouts are searched in the order of their bounds until the next bound is
-    /// below what was found.
+    /// below what was found, or below `least`: less is of no interest.
     ///
     /// # Errors
     /// A curve is unusable.
-    pub fn size(&self, candidate: &Candidate, end: End) -> Result<Option<Sized>> {
+    pub fn size(&self, candidate: &Candidate, end: End, least: Rate) -> Result<Option<Sized>> {
         let mut usable: Vec<Layout<'_>> = candidate
             .curves
             .iter()
@@ -217,7 +166,11 @@ impl<'s> Sizer<'s> {
             .collect();
         usable.sort_by_key(|layout| (std::cmp::Reverse(layout.bound), layout.index));
         let limits: Vec<_> = usable.iter().map(|l| (l.index, l.largest)).collect();
-        let key = format!("{} {end:?} {limits:?}", candidate.speed_key);
+        let key = format!(
+            "{} {end:?} {:x} {limits:?}",
+            candidate.speed_key,
+            least.get().to_bits()
+        );
         let known = self
             .known
             .lock()
@@ -229,16 +182,14 @@ impl<'s> Sizer<'s> {
         }
         let mut found: Option<Sized> = None;
         for layout in &usable {
-            if found
+            let least = found
                 .as_ref()
-                .is_some_and(|best| best.capacity >= layout.bound)
-            {
+                .map_or(least, |best| best.capacity.scaled(BETTER));
+            if layout.bound <= least {
                 break;
             }
-            if let Some(sized) = self.search(layout, end)?
-                && found
-                    .as_ref()
-                    .is_none_or(|best| sized.capacity > best.capacity)
+            if let Some(sized) = self.search(layout, end, least)?
+                && sized.capacity >= least
             {
                 found = Some(sized);
             }
@@ -250,7 +201,7 @@ impl<'s> Sizer<'s> {
         Ok(found)
     }
 
-    fn search(&self, layout: &Layout<'_>, end: End) -> Result<Option<Sized>> {
+    fn search(&self, layout: &Layout<'_>, end: End, least: Rate) -> Result<Option<Sized>> {
         let curve = layout.curve;
         let alternative = Alternative {
             instances: curve.layout.instances,
@@ -261,15 +212,15 @@ impl<'s> Sizer<'s> {
             ),
         };
         let space = layout.space(self.question, end);
-        let best = best_configuration(
-            &[alternative],
-            &self.question.slos,
-            &space,
-            SimulationOptions {
-                requests: REQUESTS_SIZING,
-                ..SimulationOptions::default()
-            },
-        )?;
+        let options = SimulationOptions {
+            requests: REQUESTS_SIZING,
+            ..SimulationOptions::default()
+        };
+        let slos = &self.question.slos;
+        let Some(best) = best_configuration_above(&[alternative], slos, &space, (least, options))?
+        else {
+            return Ok(None);
+        };
         let capacity = best.capacity.rate.value;
         Ok((!capacity.is_zero()).then_some(Sized {
             curve: layout.index,
@@ -330,7 +281,8 @@ impl Layout<'_> {
 }
 
 /// The smallest relative service time that a share of all do not exceed.
-fn quantile(relative: &Arc<[f64]>, percentile: Percentile) -> f64 {
+#[must_use]
+pub fn quantile(relative: &Arc<[f64]>, percentile: Percentile) -> f64 {
     let rank = (percentile.get() * relative.len() as f64).ceil() as usize;
     relative
         .get(rank.saturating_sub(1))

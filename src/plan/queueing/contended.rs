@@ -137,12 +137,7 @@ pub(super) fn run(
 
 /// The size (less one) whose batch ends first with that many busy instances, and when.
 #[inline]
-fn first_end(
-    clocks: &[Clock<'_>],
-    service: &ServiceTimes,
-    busy: usize,
-    now: f64,
-) -> (usize, f64) {
+fn first_end(clocks: &[Clock<'_>], service: &ServiceTimes, busy: usize, now: f64) -> (usize, f64) {
     let mut first = (0, f64::INFINITY);
     for (at, clock) in clocks.iter().enumerate() {
         if let Some(front) = clock.running.front() {

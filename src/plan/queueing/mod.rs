@@ -39,7 +39,9 @@ mod triton;
 pub use capacity::{CapacityLimit, SloCapacity, slo_capacity};
 pub use idle::IdleSlowdown;
 pub use outcome::{MeanTime, Outcome, PercentileTime, Saturation, Steady};
-pub use search::{Alternative, BestConfiguration, SearchSpace, best_configuration};
+pub use search::{
+    Alternative, BestConfiguration, SearchSpace, best_configuration, best_configuration_above,
+};
 pub use service::{ServicePoint, ServiceRange, ServiceTimes};
 pub use simulator::{Replicas, SimulationOptions, Simulator};
 pub use sink::Quantity;

@@ -4,7 +4,7 @@ use super::capacity::{Near, Seeker, SloCapacity};
 use super::service::ServiceRange;
 use super::simulator::{SimulationOptions, Simulator, check, sustainable};
 use crate::error::{Error, Result};
-use crate::units::Time;
+use crate::units::{Rate, Time};
 use crate::workload::{Batcher, ServingConfiguration, Slos};
 
 /// A challenger must carry this much more than the best so far. It saves the
@@ -104,36 +104,79 @@ pub fn best_configuration(
     space: &SearchSpace,
     options: SimulationOptions,
 ) -> Result<BestConfiguration> {
+    search(alternatives, slos, space, (Rate::ZERO, options.clone()))?
+        .map_or_else(|| none_holds(alternatives, slos, space, options), Ok)
+}
+
+/// [`best_configuration`], or none when no configuration carries at least `least`:
+/// that is found out at that rate alone, in a fraction of the time.
+///
+/// # Errors
+/// As [`best_configuration`].
+pub fn best_configuration_above(
+    alternatives: &[Alternative],
+    slos: &Slos,
+    space: &SearchSpace,
+    (least, options): (Rate, SimulationOptions),
+) -> Result<Option<BestConfiguration>> {
+    search(alternatives, slos, space, (least, options))
+}
+
+/// The simplest configuration with what is known of its lack of capacity.
+fn none_holds(
+    alternatives: &[Alternative],
+    slos: &Slos,
+    space: &SearchSpace,
+    options: SimulationOptions,
+) -> Result<BestConfiguration> {
+    let simulator = Simulator::new(options)?;
+    let race = Race::new(&simulator, (slos, space), Rate::ZERO);
+    let configuration = race.simplest(alternatives.first())?;
+    let service = &alternatives
+        .first()
+        .ok_or_else(|| Error::bad_input("there is no setup to choose from"))?
+        .service;
+    let capacity = simulator.slo_capacity_near(service, (&configuration, slos), None)?;
+    Ok(BestConfiguration {
+        configuration,
+        alternative: 0,
+        simulations: capacity.simulations,
+        capacity,
+    })
+}
+
+fn search(
+    alternatives: &[Alternative],
+    slos: &Slos,
+    space: &SearchSpace,
+    (least, options): (Rate, SimulationOptions),
+) -> Result<Option<BestConfiguration>> {
     let coarse = Simulator::new(SimulationOptions {
         requests: SimulationOptions::coarse().requests.min(options.requests),
         ..options.clone()
     })?;
-    let mut race = Race {
-        simulator: &coarse,
-        slos,
-        space,
-        best: None,
-        simulations: 0,
-    };
+    let mut race = Race::new(&coarse, (slos, space), least);
     for (at, alternative) in alternatives.iter().enumerate() {
         race.climb(at, alternative)?;
     }
-    let (alternative, configuration, near) = match race.best.take() {
-        Some(best) => (best.alternative, best.configuration, Some(best.near)),
-        None => (0, race.simplest(alternatives.first())?, None),
+    let Some(best) = race.best.take() else {
+        return Ok(None);
     };
     let service = &alternatives
-        .get(alternative)
+        .get(best.alternative)
         .ok_or_else(|| Error::bad_input("there is no setup to choose from"))?
         .service;
-    let capacity =
-        Simulator::new(options)?.slo_capacity_near(service, (&configuration, slos), near)?;
-    Ok(BestConfiguration {
-        configuration,
-        alternative,
+    let capacity = Simulator::new(options)?.slo_capacity_near(
+        service,
+        (&best.configuration, slos),
+        Some(best.near),
+    )?;
+    Ok(Some(BestConfiguration {
+        configuration: best.configuration,
+        alternative: best.alternative,
         simulations: race.simulations + capacity.simulations,
         capacity,
-    })
+    }))
 }
 
 /// The best so far.
@@ -189,11 +232,28 @@ struct Race<'a> {
     simulator: &'a Simulator,
     slos: &'a Slos,
     space: &'a SearchSpace,
+    /// A capacity below this is of no interest, in requests per second.
+    least: f64,
     best: Option<Leader>,
     simulations: u32,
 }
 
-impl Race<'_> {
+impl<'a> Race<'a> {
+    const fn new(
+        simulator: &'a Simulator,
+        (slos, space): (&'a Slos, &'a SearchSpace),
+        least: Rate,
+    ) -> Self {
+        Self {
+            simulator,
+            slos,
+            space,
+            least: least.get(),
+            best: None,
+            simulations: 0,
+        }
+    }
+
     fn configuration(
         &self,
         alternative: &Alternative,
@@ -261,7 +321,7 @@ impl Race<'_> {
         let mut place = grid.start(self.slos, &self.space.batcher);
         // With nothing to beat yet, the start itself is what is to be beaten; if
         // it holds at no rate, smaller batches and windows may.
-        while self.best.is_none() && !self.take_the_lead(&grid, place)? {
+        while self.rate_to_beat() <= 0.0 && !self.take_the_lead(&grid, place)? {
             place = match place {
                 (0, 0) => return Ok(()),
                 (batch, 0) => (batch - 1, 0),
@@ -282,7 +342,9 @@ impl Race<'_> {
     }
 
     fn rate_to_beat(&self) -> f64 {
-        self.best.as_ref().map_or(0.0, |b| b.near.rate * BETTER)
+        self.best
+            .as_ref()
+            .map_or(self.least, |b| b.near.rate * BETTER)
     }
 
     /// From `place` to the place where no neighbour misses clearly less, all at
@@ -333,7 +395,7 @@ impl Race<'_> {
         check(service, &configuration)?;
         let likely = LIKELY * sustainable(service, &configuration).get();
         let near = Near {
-            rate: if self.best.is_some() {
+            rate: if self.rate_to_beat() > 0.0 {
                 self.rate_to_beat()
             } else {
                 likely
