@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Modules in order: each may use those before it (and itself).
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "units",
     "stats",
     "error",
@@ -27,6 +27,7 @@ const ORDER: [&str; 20] = [
     "plan::queueing",
     "plan::memory",
     "plan::pricing",
+    "plan::energy",
     "plan::advise",
     "verify",
     "render",

@@ -3,7 +3,7 @@
 
 use crate::{
     model::reference::Precision,
-    units::{Bytes, Count, Fraction, Rate, Time, UnitError, Usd, UsdPerHour},
+    units::{Bytes, Count, Fraction, GridIntensity, Rate, Time, UnitError, Usd, UsdPerHour},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, str::FromStr};
@@ -237,6 +237,12 @@ pub struct PlanArgs {
     /// Also look for machines of different types that share the load for less.
     #[arg(long, conflicts_with = "here")]
     pub mixed: bool,
+    /// Also show what the best options draw and emit.
+    #[arg(long)]
+    pub energy: bool,
+    /// Emissions of the grid, in grams of CO2e per kWh, instead of the region's.
+    #[arg(long, value_name = "GRAMS", value_parser = parse::<GridIntensity>, allow_negative_numbers = true)]
+    pub grid_intensity: Option<GridIntensity>,
     /// Demand over time, to follow it with the recommended machine: a table
     /// `time,requests` by interval, or an access log; its peak is scaled to `--qps`.
     #[arg(long, value_name = "FILE", conflicts_with = "here")]

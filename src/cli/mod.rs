@@ -8,6 +8,7 @@ mod books;
 mod calibrate;
 mod compare;
 mod devices;
+mod energy;
 mod folders;
 mod interrupt;
 mod memory;

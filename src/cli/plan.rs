@@ -5,6 +5,7 @@ use super::{
     args::{BalancerArg, Global, Kind as KindArg, MeasureArgs, ModelArgs, PlanArgs},
     books,
     calibrate::Bench,
+    energy,
     folders::Folders,
     output,
     price_args::DiffArgs,
@@ -18,6 +19,7 @@ use crate::{
             self, Accept, Candidates, DemandPlan, Evidence, Following, MixedFleet, Plan, Question,
             WhatIf,
         },
+        energy::Consumption,
         pricing::{
             Offer, OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats,
         },
@@ -26,7 +28,7 @@ use crate::{
         calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
         microarchitecture::microarchitecture, store,
     },
-    render::{PlanContext, demand_blocks, fleet_blocks, plan_report, stakes_blocks},
+    render::{PlanContext, demand_blocks, energy_blocks, fleet_blocks, plan_report, stakes_blocks},
     units::{Rate, UsdPerHour},
     workload::{Balancer, Demand, Percentile, Slo, Slos},
 };
@@ -51,6 +53,8 @@ struct PlanReport<'p> {
     /// Machines of different types that share the load, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed_fleet: Option<&'p MixedFleet>,
+    /// What the options draw and emit, in their order; null where parts are unknown.
+    energy: &'p [Option<Consumption>],
     /// Hash of the price book; none for a plan for this machine alone.
     price_book: Option<String>,
     /// Fingerprints of the calibrations that the plan rests on.
@@ -128,6 +132,15 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         .filter(|_| plan.recommended.is_some())
         .map(|demand| follow(args, demand, (&plan, &candidates)))
         .transpose()?;
+    let used = energy::of_plan(
+        &plan,
+        energy::Known {
+            hardware: &hardware,
+            book: &book,
+            here: (&measured.machine, evidence.here),
+            grid: args.grid_intensity,
+        },
+    )?;
     let command = command_line();
     let context = PlanContext {
         measured_on: here_name.clone(),
@@ -141,12 +154,16 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         what_if: &what_if,
         demand: followed.as_ref(),
         mixed_fleet: mixed.as_ref(),
+        energy: &used,
         price_book: (!args.here).then(|| book.hash().full()),
         calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
         command,
     };
     let mut text = plan_report(&plan, &context);
     stakes_blocks(&mut text, &plan, &what_if);
+    if args.energy {
+        energy_blocks(&mut text, &plan, &used);
+    }
     if let Some(mixed) = &mixed {
         fleet_blocks(&mut text, mixed);
     }

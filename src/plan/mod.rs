@@ -3,6 +3,7 @@
 //! byte for byte.
 
 pub mod advise;
+pub mod energy;
 pub mod latency;
 pub mod memory;
 pub mod pricing;

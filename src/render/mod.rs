@@ -5,6 +5,7 @@ mod batch;
 mod calibration;
 mod comparison;
 mod demand;
+mod energy;
 mod markdown;
 mod memory;
 mod plan;
@@ -22,6 +23,7 @@ pub use batch::batch_report;
 pub use calibration::{calibration_report, first_look};
 pub use comparison::comparison_report;
 pub use demand::demand_blocks;
+pub use energy::energy_blocks;
 pub use memory::{
     CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
 };

@@ -6,6 +6,7 @@
 //! and JSON, where a negative, infinite or NaN value is refused.
 
 mod count;
+mod energy;
 mod fraction;
 mod memory;
 mod money;
@@ -14,6 +15,7 @@ mod time;
 mod work;
 
 pub use count::Count;
+pub use energy::{Carbon, Energy, GridIntensity, Power};
 pub use fraction::Fraction;
 pub use memory::{Bandwidth, Bytes};
 pub use money::{Usd, UsdPerHour, UsdPerMillion};

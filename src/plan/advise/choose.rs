@@ -188,7 +188,7 @@ pub fn option(
     };
     let mut replicas = chosen.replicas;
     let mut setup = most;
-    for max_batch in batch_sizes_below(most.max_batch, most.batch_window) {
+    for max_batch in batch_sizes_below(curve, &most) {
         let smaller = Setup {
             max_batch,
             batch_window: Time::ZERO,
@@ -216,11 +216,15 @@ pub fn option(
     )))
 }
 
-/// 1, 2, 4, … below the largest batch, and that itself where it has a window to lose.
-fn batch_sizes_below(largest: u32, window: Time) -> Vec<u32> {
-    std::iter::successors(Some(1_u32), |b| b.checked_mul(2))
-        .take_while(|b| *b < largest)
-        .chain((!window.is_zero()).then_some(largest))
+/// The measured batch sizes below the largest batch, and that itself where it has a
+/// window to lose.
+fn batch_sizes_below(curve: &LatencyCurve, most: &Setup) -> Vec<u32> {
+    curve
+        .points
+        .iter()
+        .map(|point| point.batch_size)
+        .take_while(|size| *size < most.max_batch)
+        .chain((!most.batch_window.is_zero()).then_some(most.max_batch))
         .collect()
 }
 

@@ -210,3 +210,7 @@ fn option_caveats(option: &ServingOption) -> Vec<Caveat> {
     }
     caveats
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
