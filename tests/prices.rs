@@ -705,3 +705,49 @@ fn a_mixed_fleet_is_never_dearer_than_the_best_single_type() {
     }
     user.run(&args).says(0, &["Mixed fleet"]);
 }
+
+#[test]
+fn a_plan_says_what_it_draws_and_emits() {
+    let user = User::new();
+    let question = [
+        "plan",
+        "--calibration",
+        MINILM,
+        "--qps",
+        "300",
+        "--p95",
+        "60ms",
+        "--provider",
+        "aws",
+    ];
+    user.run(&[&question[..], &["--energy"]].concat()).says(
+        0,
+        &["energy (estimated)", "CO2e/h", "Energy from", "PUE 1.135"],
+    );
+    let plan = user.json(&question);
+    let (options, energy) = (
+        plan["options"].as_array().unwrap(),
+        plan["energy"].as_array().unwrap(),
+    );
+    assert_eq!(options.len(), energy.len());
+    for (option, used) in options.iter().zip(energy) {
+        let power = &used["power_w"];
+        let (low, value, high) = (
+            number(&power["low"]),
+            number(&power["value"]),
+            number(&power["high"]),
+        );
+        assert!(0.0 < low && low <= value && value <= high, "{used}");
+        // Watts by rate and grid, by hand.
+        let kwh = value / 1000.0 * 1e6 / 300.0 / 3600.0;
+        assert!((number(&used["energy_kwh_per_million"]) / kwh - 1.0).abs() < 1e-9);
+        let grams = kwh * number(&used["grid_gco2e_per_kwh"]);
+        assert!((number(&used["carbon_g_per_million"]) / grams - 1.0).abs() < 1e-9);
+        assert!(option["machine"]["provider"] == "aws");
+    }
+    // A grid of one's own takes the place of the region's.
+    let green = user.json(&[&question[..], &["--grid-intensity", "0"]].concat());
+    assert!(number(&green["energy"][0]["carbon_g_per_hour"]).abs() < 1e-12);
+    user.run(&[&question[..], &["--grid-intensity", "-5"]].concat())
+        .says(2, &["negative"]);
+}

@@ -240,7 +240,7 @@ pub struct PlanArgs {
     /// Also show what the best options draw and emit.
     #[arg(long)]
     pub energy: bool,
-    /// Emissions of the grid, in grams of CO2e per kWh, instead of the region's.
+    /// Emissions of the grid, in grams of CO₂ equivalent per kWh, instead of the region's.
     #[arg(long, value_name = "GRAMS", value_parser = parse::<GridIntensity>, allow_negative_numbers = true)]
     pub grid_intensity: Option<GridIntensity>,
     /// Demand over time, to follow it with the recommended machine: a table

@@ -7,7 +7,12 @@ use crate::{
         energy::{Consumption, EnergyBook, Parts, Use, consumption},
         pricing::{Offer, PriceBook},
     },
-    profile::{hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine},
+    profile::{
+        calibration::{Calibration, Device},
+        hardware::CpuSpec,
+        hardware_book::HardwareBook,
+        machine::Machine,
+    },
     units::{Fraction, GridIntensity, Rate},
 };
 
@@ -18,6 +23,7 @@ pub(super) struct Known<'k> {
     pub book: &'k PriceBook,
     /// This machine with its nearest specification, for options here.
     pub here: (&'k Machine, Option<&'k CpuSpec>),
+    pub calibrations: &'k [Calibration],
     /// The grid's emissions as the user gives them.
     pub grid: Option<GridIntensity>,
 }
@@ -86,6 +92,7 @@ fn offered<'k>(option: &'k ServingOption, known: Known<'k>) -> Option<Parts<'k>>
         memory: offer.memory,
         microarchitecture: spec.map(|spec| spec.microarchitecture.as_str()),
         gpu,
+        measured: None,
     })
 }
 
@@ -105,5 +112,14 @@ fn here<'k>(option: &'k ServingOption, known: Known<'k>) -> Option<Parts<'k>> {
         memory: machine.usable_memory().unwrap_or_default(),
         microarchitecture: spec.map(|spec| spec.microarchitecture.as_str()),
         gpu,
+        measured: known
+            .calibrations
+            .iter()
+            .filter(|calibration| (calibration.device == Device::Cpu) == (gpu.is_none()))
+            .flat_map(|calibration| &calibration.rows)
+            .filter(|row| row.layout == option.setup.layout)
+            .filter(|row| row.batch_size <= option.setup.max_batch)
+            .filter_map(|row| row.power)
+            .max(),
     })
 }

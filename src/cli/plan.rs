@@ -117,29 +117,10 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         plan.caveats.extend(shown_price_caveats(&plan, &book));
     }
     plan.caveats.extend(passed_over);
-    let what_if = if args.what_if {
-        advise::what_if(&plan, &candidates, &evidence)?
-    } else {
-        Vec::new()
-    };
-    let mixed = if args.mixed {
-        advise::mixed_fleet(&question, &candidates, &evidence)?
-    } else {
-        None
-    };
-    let followed = demand
-        .as_ref()
-        .filter(|_| plan.recommended.is_some())
-        .map(|demand| follow(args, demand, (&plan, &candidates)))
-        .transpose()?;
-    let used = energy::of_plan(
-        &plan,
-        energy::Known {
-            hardware: &hardware,
-            book: &book,
-            here: (&measured.machine, evidence.here),
-            grid: args.grid_intensity,
-        },
+    let extras = extras(
+        (args, demand.as_ref()),
+        (&plan, &candidates, &evidence),
+        (&book, &measured),
     )?;
     let command = command_line();
     let context = PlanContext {
@@ -151,23 +132,23 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let report = PlanReport {
         schema: SCHEMA,
         plan: &plan,
-        what_if: &what_if,
-        demand: followed.as_ref(),
-        mixed_fleet: mixed.as_ref(),
-        energy: &used,
+        what_if: &extras.what_if,
+        demand: extras.followed.as_ref(),
+        mixed_fleet: extras.mixed.as_ref(),
+        energy: &extras.energy,
         price_book: (!args.here).then(|| book.hash().full()),
         calibrations: calibrations.iter().map(|c| c.fingerprint.short()).collect(),
         command,
     };
     let mut text = plan_report(&plan, &context);
-    stakes_blocks(&mut text, &plan, &what_if);
+    stakes_blocks(&mut text, &plan, &extras.what_if);
     if args.energy {
-        energy_blocks(&mut text, &plan, &used);
+        energy_blocks(&mut text, &plan, &extras.energy);
     }
-    if let Some(mixed) = &mixed {
+    if let Some(mixed) = &extras.mixed {
         fleet_blocks(&mut text, mixed);
     }
-    if let Some(followed) = &followed {
+    if let Some(followed) = &extras.followed {
         demand_blocks(&mut text, followed);
     }
     output::print(global, &text, &report)?;
@@ -175,6 +156,51 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         Outcome::Found
     } else {
         Outcome::NothingFits
+    })
+}
+
+/// What was asked for beside the plan itself.
+struct Extras {
+    what_if: Vec<WhatIf>,
+    mixed: Option<MixedFleet>,
+    followed: Option<DemandPlan>,
+    energy: Vec<Option<Consumption>>,
+}
+
+fn extras(
+    (args, demand): (&PlanArgs, Option<&Demand>),
+    (plan, candidates, evidence): (&Plan, &Candidates, &Evidence<'_>),
+    (book, measured): (&PriceBook, &Measured),
+) -> Result<Extras> {
+    let what_if = if args.what_if {
+        advise::what_if(plan, candidates, evidence)?
+    } else {
+        Vec::new()
+    };
+    let mixed = if args.mixed {
+        advise::mixed_fleet(&plan.question, candidates, evidence)?
+    } else {
+        None
+    };
+    let followed = demand
+        .filter(|_| plan.recommended.is_some())
+        .map(|demand| follow(args, demand, (plan, candidates)))
+        .transpose()?;
+    let energy = energy::of_plan(
+        plan,
+        energy::Known {
+            hardware: evidence.hardware,
+            book,
+            here: (&measured.machine, evidence.here),
+            calibrations: evidence.calibrations,
+            grid: args.grid_intensity,
+        },
+    )?;
+    Ok(Extras {
+        what_if,
+        mixed,
+        followed,
+        energy,
     })
 }
 

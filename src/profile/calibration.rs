@@ -11,7 +11,7 @@ use crate::{
     caveat::Caveat,
     estimate::{Estimate, Source},
     stats::{Sample, interval_of_next_mean},
-    units::{Bytes, Count, Flops, Fraction, Time},
+    units::{Bytes, Count, Flops, Fraction, Power, Time},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -185,6 +185,10 @@ pub struct Row {
     /// once taken, so later peaks would be those of the largest batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<Bytes>,
+    /// Mean power while it ran, of all processor packages or of the GPU; none
+    /// where there is no counter that may be read.
+    #[serde(rename = "power_w", default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// The layout that was so much better that this row was dropped early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_for: Option<SessionLayout>,
@@ -200,6 +204,7 @@ impl Row {
             rounds: Vec::new(),
             samples: Vec::new(),
             peak_memory_bytes: None,
+            power: None,
             dropped_for: None,
         }
     }

@@ -55,7 +55,7 @@ impl fmt::Display for Energy {
     }
 }
 
-/// What a grid emits for a unit of energy, in grams of CO2e per kilowatt-hour.
+/// What a grid emits for a unit of energy, in grams of CO₂ equivalent per kilowatt-hour.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct GridIntensity(f64);
@@ -77,7 +77,7 @@ impl GridIntensity {
 impl FromStr for GridIntensity {
     type Err = UnitError;
 
-    /// `350`, `350g`: grams of CO2e per kWh.
+    /// `350`, `350g`: grams of CO₂ equivalent per kWh.
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let (value, unit) = split_number("grid intensity", text)?;
         match unit {
@@ -96,7 +96,7 @@ impl fmt::Display for GridIntensity {
     }
 }
 
-/// An amount of greenhouse gas, in grams of CO2e.
+/// An amount of greenhouse gas, in grams of CO₂ equivalent.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Carbon(f64);

@@ -18,13 +18,27 @@ fn check(schema: &str, value: &Value) {
 
 #[test]
 fn plans_follow_their_schema() {
-    let cases: [(&str, &[&str], i32); 4] = [
+    let cases: [(&str, &[&str], i32); 5] = [
         (
             "bert-base",
             &["--qps", "40", "--p95", "120ms", "--budget", "2"],
             0,
         ),
         ("bert-base", &["--qps", "40", "--p95", "1ms"], 1),
+        (
+            "minilm-l6",
+            &[
+                "--qps",
+                "400",
+                "--p95",
+                "50ms",
+                "--what-if",
+                "--mixed",
+                "--demand",
+                "tests/data/traces/nab_elb_request_count_5min.csv",
+            ],
+            0,
+        ),
         (
             "gradient-boosting",
             &["--qps", "500", "--p50", "1ms", "--p99", "10ms"],

@@ -10,6 +10,7 @@ use super::{
     point::Point,
     sweep::thinned,
     verdict::judge,
+    watch::DeviceWatch,
 };
 use crate::{
     caveat::{Caveat, CaveatKind},
@@ -212,6 +213,9 @@ pub(super) struct Measurement<'m> {
     /// Time that an earlier run spent in rounds.
     pub spent_earlier: Time,
     load_before: LoadSnapshot,
+    pub watch: DeviceWatch,
+    /// Device memory that each child has taken.
+    pub on_device: BTreeMap<usize, Bytes>,
     pub children: Vec<Option<MeasuringChild>>,
     pub points: Vec<Point>,
     pub recovered: BTreeMap<(SessionLayout, u32), Row>,
@@ -250,6 +254,8 @@ impl<'m> Measurement<'m> {
             earlier: Time::saturating(earlier),
             spent_earlier: recovered.spent,
             load_before: LoadSnapshot::take(),
+            watch: DeviceWatch::of(subject.device, subject.machine),
+            on_device: BTreeMap::new(),
             children: Vec::new(),
             points: Vec::new(),
             recovered: recovered.rows,
@@ -359,7 +365,11 @@ impl<'m> Measurement<'m> {
                     why: "no inference was completed".to_owned(),
                 });
             } else {
-                rows.push(point.row.clone());
+                let power = point.drawn.power().or(point.row.power);
+                rows.push(Row {
+                    power,
+                    ..point.row.clone()
+                });
             }
         }
         for row in &mut rows {
@@ -373,6 +383,7 @@ impl<'m> Measurement<'m> {
         let (steadiness, doubts) = judge(&rows, &disturbance, self.subject.machine);
         let mut caveats = self.caveats.clone();
         caveats.extend(doubts);
+        caveats.extend(self.watch.caveats());
         caveats.extend(fallback(self.subject.device, &starts));
         caveats.extend(batching_is_off(&rows, self.subject.facts.max_batch));
         Calibration {

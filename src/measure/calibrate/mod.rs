@@ -14,6 +14,7 @@ mod rounds;
 mod starting;
 pub mod sweep;
 mod verdict;
+mod watch;
 mod worker;
 
 pub use child::Launcher;

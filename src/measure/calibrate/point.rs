@@ -1,6 +1,7 @@
 //! One row in the making, and when it has had enough visits.
 
 use crate::{
+    measure::probe::power::Drawn,
     profile::calibration::{Row, SessionLayout},
     stats::{Sample, interval_of_next_mean},
     units::{Fraction, Time},
@@ -29,6 +30,8 @@ pub(super) struct Point {
     pub failed: bool,
     /// Rounds that this run added (a journal may have brought others).
     pub visits: usize,
+    /// The energy of these.
+    pub drawn: Drawn,
 }
 
 impl Point {
@@ -137,6 +140,7 @@ mod tests {
             row,
             failed: false,
             visits: means_ms.len(),
+            drawn: Drawn::default(),
         }
     }
 

@@ -150,7 +150,10 @@ impl Measurement<'_> {
             duration: Time::saturating(VISIT),
             at_least: 1,
         };
-        match process.ask(&request, limits) {
+        let before = self.watch.begin();
+        let answer = process.ask(&request, limits);
+        point.drawn.add(self.watch.end(before.as_ref()));
+        match answer {
             Ok(Answer::Ran {
                 inferences,
                 mean,

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    measure::probe::power::Drawn,
     profile::calibration::{Device, NodePlacement, Row, SessionLayout, Start},
     units::{Bytes, Time},
 };
@@ -79,6 +80,7 @@ impl Measurement<'_> {
         let index = self.children.len();
         let patience = Time::saturating(120.0 + 10.0 * f64::from(layout.instances));
         let limits = self.limits(index, patience);
+        let used = self.watch.used();
         let mut child = MeasuringChild::start(self.launcher)?;
         let load = Request::Load(Box::new(LoadRequest {
             library: self.subject.library.path.clone(),
@@ -98,6 +100,14 @@ impl Measurement<'_> {
             },
         };
         self.check_placement(&nodes)?;
+        // Nobody else takes device memory while a layout starts.
+        let on_device = self
+            .watch
+            .used()
+            .zip(used)
+            .map(|(now, before)| now - before);
+        self.on_device.insert(index, on_device.unwrap_or_default());
+        let memory_bytes = on_device.or(memory_bytes);
         self.children.push(Some(child));
         let smallest = self.smallest_batch();
         let warmed = match self.warm(index, smallest, patience) {
@@ -231,16 +241,29 @@ impl Measurement<'_> {
             expected: warmed.steady,
             failed: false,
             visits: 0,
+            drawn: Drawn::default(),
             row,
         });
     }
 
     fn warm(&mut self, index: usize, batch_size: u32, patience: Time) -> Result<Warmed> {
         let limits = self.limits(index, patience);
+        let used = self.watch.used();
         let Some(Some(child)) = self.children.get_mut(index) else {
             return Err(Error::machine("its process has ended"));
         };
-        match child.ask(&Request::Warm { batch_size }, limits)? {
+        let answer = child.ask(&Request::Warm { batch_size }, limits)?;
+        let grown = self
+            .watch
+            .used()
+            .zip(used)
+            .map(|(now, before)| now - before);
+        let on_device = grown.map(|grown| {
+            let taken = self.on_device.entry(index).or_default();
+            *taken = *taken + grown;
+            *taken
+        });
+        match answer {
             Answer::Warmed {
                 first,
                 steady,
@@ -251,7 +274,7 @@ impl Measurement<'_> {
                 Ok(Warmed {
                     first,
                     steady,
-                    peak: peak_memory_bytes,
+                    peak: on_device.or(peak_memory_bytes),
                 })
             }
             _ => Err(out_of_step()),

@@ -10,6 +10,8 @@ mod cpu_list;
 pub mod driver;
 pub mod load;
 pub mod nvml;
+pub mod nvml_watch;
+pub mod power;
 pub mod tree;
 pub mod visible;
 

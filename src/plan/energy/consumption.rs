@@ -23,6 +23,9 @@ pub struct Parts<'p> {
     pub microarchitecture: Option<&'p str>,
     /// Its GPUs and how many.
     pub gpu: Option<(&'p GpuSpec, u32)>,
+    /// What the processors (or, with GPUs, these) were measured to draw while the
+    /// model ran on them.
+    pub measured: Option<Power>,
 }
 
 /// What is done with the machines.
@@ -82,47 +85,51 @@ pub fn consumption(book: &EnergyBook, parts: &Parts<'_>, used: &Use) -> Option<C
     let processor = parts
         .microarchitecture
         .and_then(|name| Some((name, book.processor(parts.provider, name)?)));
-    let (idle, value, full, memory) = match processor {
-        Some((name, power)) => {
-            let value = between(power.idle, power.full, used.processor);
-            if power.stand_in {
-                basis.push(format!(
-                    "{name} has no published power; {} stands in, with the interval of all processors",
-                    power.row
-                ));
-                (any_idle, value, any_full, power.memory)
-            } else {
-                basis.push(format!(
-                    "power per vCPU of {} (Cloud Carbon Footprint, 2023)",
-                    power.row
-                ));
-                (power.idle, value, power.full, power.memory)
-            }
+    let (idle, value, full, memory) = if let Some((name, power)) = processor {
+        let value = between(power.idle, power.full, used.processor);
+        if power.stand_in {
+            basis.push(format!(
+                "{name} has no published power; {} stands in, with the interval of all processors",
+                power.row
+            ));
+            (any_idle, value, any_full, power.memory)
+        } else {
+            basis.push(format!(
+                "power per vCPU of {} (Cloud Carbon Footprint, 2023)",
+                power.row
+            ));
+            (power.idle, value, power.full, power.memory)
         }
-        None => {
-            basis.push(
-                "the processor is not known; the interval is that of all processors".to_owned(),
-            );
-            (
-                any_idle,
-                between(any_idle, any_full, used.processor),
-                any_full,
-                Power::ZERO,
-            )
+    } else {
+        basis.push("the processor is not known; the interval is that of all processors".to_owned());
+        let value = between(any_idle, any_full, used.processor);
+        (any_idle, value, any_full, Power::ZERO)
+    };
+    let on_gpu = parts.gpu.is_some();
+    let (value, full) = match parts.measured.filter(|_| !on_gpu) {
+        Some(measured) => {
+            basis.push(format!("{measured} of the processors, measured"));
+            let full = measured.scaled(1.0 / vcpus.max(1.0)).max(idle);
+            (between(idle, full, used.processor), full)
         }
+        None => (value, full),
     };
     let host = |per_vcpu: Power| per_vcpu.scaled(vcpus) + memory.scaled(gigabytes);
     let (mut low, mut middle, mut high) = (host(idle), host(value), host(full));
     if let Some((gpu, count)) = parts.gpu {
-        let limit = Power::saturating(gpu.power_watts?).scaled(f64::from(count));
-        let busy = limit.scaled(used.gpu.get());
+        let cards = f64::from(count);
+        let (drawn, word) = match parts.measured {
+            Some(measured) => (measured, "measured"),
+            None => (Power::saturating(gpu.power_watts?), "its power limit"),
+        };
+        let drawn_by_all = drawn.scaled(cards);
+        let busy = drawn_by_all.scaled(used.gpu.get());
         low = low + busy;
-        middle = middle + busy.scaled(0.5) + limit.scaled(0.5);
-        high = high + limit;
+        middle = middle + busy.scaled(0.5) + drawn_by_all.scaled(0.5);
+        high = high + drawn_by_all;
         basis.push(format!(
-            "{} between its busy share and the whole of its power limit of {}",
-            gpu.name,
-            Power::saturating(gpu.power_watts?)
+            "{} between its busy share and the whole of {drawn}, {word}",
+            gpu.name
         ));
     }
     let all = used.replicas as f64 * site.overhead;
@@ -161,7 +168,7 @@ mod tests {
     use crate::profile::hardware_book::HardwareBook;
     use proptest::prelude::*;
 
-    fn parts<'p>(gpu: Option<(&'p GpuSpec, u32)>) -> Parts<'p> {
+    fn parts(gpu: Option<(&GpuSpec, u32)>) -> Parts<'_> {
         Parts {
             provider: "azure",
             region: "nowhere",
@@ -169,6 +176,7 @@ mod tests {
             memory: Bytes::new(32_000_000_000),
             microarchitecture: Some("AMD EPYC Milan (Zen3)"),
             gpu,
+            measured: None,
         }
     }
 
@@ -200,6 +208,20 @@ mod tests {
         };
         let green = consumption(&book, &parts(None), &own).unwrap();
         assert!(green.carbon_per_hour.is_zero());
+    }
+
+    #[test]
+    fn what_was_measured_takes_the_place_of_the_table() {
+        let book = EnergyBook::shipped().unwrap();
+        let measured = Parts {
+            measured: Some(Power::saturating(40.0)),
+            ..parts(None)
+        };
+        let found = consumption(&book, &measured, &used(1.0, 0.0)).unwrap();
+        // 40 W and 32 GB of memory, two machines, PUE 1.58.
+        let by_hand = (40.0 + 12.544) * 2.0 * 1.58;
+        assert!((found.power.value.get() - by_hand).abs() < 1e-6);
+        assert!(found.basis.iter().any(|b| b.contains("measured")));
     }
 
     #[test]
