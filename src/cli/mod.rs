@@ -11,6 +11,7 @@ mod devices;
 mod folders;
 mod interrupt;
 mod memory;
+mod memory_onnx;
 mod models;
 mod output;
 mod plan;

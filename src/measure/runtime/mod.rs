@@ -3,12 +3,14 @@
 mod fetch;
 mod inspect;
 mod locate;
+mod peak;
 pub mod release;
 pub mod session;
 
 pub use fetch::{OTHER_WAYS, fetch};
 pub use inspect::{INSPECT_COMMAND, Inspection, inspect, inspect_here};
 pub use locate::{Candidate, Origin, Surroundings, fetched_folder, nvidia_package_folders};
+pub use peak::{PEAK_COMMAND, PeakMemory, PeakRequest, measure_peak, serve_peak};
 
 use crate::error::{Error, Result};
 use release::Build;
