@@ -4,7 +4,10 @@
 //! Fresh, because the highest resident set of a process is never forgotten: a
 //! process that has run a larger batch before tells the larger batch's memory.
 
-use super::session::{Session, SessionOptions, environment};
+use super::{
+    GIVE_FREED_BACK,
+    session::{Session, SessionOptions, environment},
+};
 use crate::{
     error::{Error, Result},
     model::InputSpec,
@@ -69,6 +72,7 @@ pub fn measure_peak(program: &Path, request: &PeakRequest) -> Result<PeakMemory>
     let text = serde_json::to_string(request).map_err(|error| broken(&error))?;
     let mut child = Command::new(program)
         .args(PEAK_COMMAND)
+        .env(GIVE_FREED_BACK.0, GIVE_FREED_BACK.1)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

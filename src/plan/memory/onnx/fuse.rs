@@ -24,14 +24,20 @@ struct Fuser<'g> {
     nodes: &'g [NodeProto],
     model: &'g Model,
     trace: &'g Trace,
+    constant: &'g BTreeSet<&'g str>,
     makers: BTreeMap<&'g str, usize>,
     users: BTreeMap<&'g str, Vec<usize>>,
     group: Vec<usize>,
     scratch: BTreeMap<usize, Vec<u64>>,
 }
 
-/// The steps of `model`, in execution order.
-pub(super) fn steps<'g>(model: &'g Model, trace: &'g Trace) -> Vec<Step<'g>> {
+/// The steps of `model`, in execution order. `constant` are the weights and what
+/// is computed of them alone.
+pub(super) fn steps<'g>(
+    model: &'g Model,
+    trace: &'g Trace,
+    constant: &'g BTreeSet<&'g str>,
+) -> Vec<Step<'g>> {
     let nodes = &model.graph.nodes;
     let mut makers = BTreeMap::new();
     let mut users: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -47,6 +53,7 @@ pub(super) fn steps<'g>(model: &'g Model, trace: &'g Trace) -> Vec<Step<'g>> {
         nodes,
         model,
         trace,
+        constant,
         makers,
         users,
         group: (0..nodes.len()).collect(),
@@ -84,8 +91,17 @@ impl<'g> Fuser<'g> {
             .map_or("", String::as_str)
     }
 
-    fn is_weight(&self, name: &str) -> bool {
-        name.is_empty() || self.model.graph.weights.contains_key(name)
+    fn is_constant(&self, name: &str) -> bool {
+        name.is_empty() || self.constant.contains(name)
+    }
+
+    /// Adds a vector that is a weight.
+    fn is_biased(&self, index: usize) -> bool {
+        self.op(index) == "Add"
+            && self.inputs(index).any(|i| {
+                let weight = self.model.graph.weights.get(i);
+                weight.is_some_and(|weight| weight.dims.len() == 1)
+            })
     }
 
     fn bytes(&self, name: &str) -> u64 {
@@ -144,7 +160,7 @@ impl<'g> Fuser<'g> {
                 continue;
             }
             let product = matches!(self.op(maker), "MatMul" | "Gemm");
-            let with_weight = product && self.inputs(maker).any(|i| self.is_weight(i));
+            let with_weight = product && self.inputs(maker).any(|i| self.is_constant(i));
             // The mask is made outside, once for all layers.
             let shared = self.users.get(name).is_some_and(|u| u.len() > 1);
             if shared || !(product || self.moves_or_adds(maker)) {
@@ -205,7 +221,7 @@ impl<'g> Fuser<'g> {
         for index in mean..self.nodes.len().min(mean + 16) {
             let known = self
                 .inputs(index)
-                .all(|i| derived.contains(i) || self.is_weight(i));
+                .all(|i| derived.contains(i) || self.is_constant(i));
             let fresh = self.inputs(index).any(|i| derived.contains(i));
             let of_kind = matches!(
                 self.op(index),
@@ -225,19 +241,20 @@ impl<'g> Fuser<'g> {
         if end.is_none() {
             return;
         }
-        let mut before = self.makers.get(from).copied();
-        let mut sums = 0;
-        while let Some(add) = before.filter(|n| self.op(*n) == "Add" && sums < 2) {
-            let readers = self.users.get(self.output(add)).map_or(0, Vec::len);
-            if readers > 2 || (sums > 0 && readers > 1) {
-                break;
-            }
-            members.insert(add);
-            sums += 1;
-            before = self
-                .inputs(add)
+        // A residual sum goes with it, and the bias of the product before that.
+        let sum = self
+            .makers
+            .get(from)
+            .copied()
+            .filter(|n| self.op(*n) == "Add" && !self.inputs(*n).any(|i| self.is_constant(i)))
+            .filter(|n| self.users.get(self.output(*n)).map_or(0, Vec::len) <= 2);
+        if let Some(sum) = sum {
+            members.insert(sum);
+            let biased = self
+                .inputs(sum)
                 .filter_map(|i| self.makers.get(i).copied())
-                .find(|n| self.op(*n) == "Add" && self.inputs(*n).any(|i| self.is_weight(i)));
+                .find(|n| self.is_biased(*n) && self.only_user(*n).is_some());
+            members.extend(biased);
         }
         self.join(&members);
     }
@@ -259,7 +276,7 @@ impl<'g> Fuser<'g> {
         let biased = self
             .inputs(scaled)
             .filter_map(|i| self.makers.get(i).copied())
-            .find(|n| self.op(*n) == "Add" && self.inputs(*n).any(|i| self.is_weight(i)));
+            .find(|n| self.is_biased(*n));
         members.extend(biased);
         let size = self.bytes(self.output(last));
         self.join(&members);
@@ -311,7 +328,10 @@ impl<'g> Fuser<'g> {
     }
 }
 
-/// Kernels registered with `MayInplace`; a convolution adds into its summand.
+/// Kernels registered with `MayInplace`: element by element on one input. Those of
+/// two inputs (`REG_ELEMENTWISE_TYPED_KERNEL` in
+/// `onnxruntime/core/providers/cpu/math/element_wise_ops.cc`) are not; a
+/// convolution adds into its summand.
 fn in_place(nodes: &[&NodeProto]) -> bool {
     let has = |op: &str| nodes.iter().any(|n| n.op() == op);
     if has("Conv") {
@@ -321,19 +341,7 @@ fn in_place(nodes: &[&NodeProto]) -> bool {
         && nodes.iter().all(|n| {
             matches!(
                 n.op(),
-                "Add"
-                    | "Sub"
-                    | "Mul"
-                    | "Div"
-                    | "Relu"
-                    | "Clip"
-                    | "Tanh"
-                    | "Sigmoid"
-                    | "Erf"
-                    | "Sqrt"
-                    | "Exp"
-                    | "Neg"
-                    | "Abs"
+                "Relu" | "Clip" | "Tanh" | "Sigmoid" | "Erf" | "Sqrt" | "Exp" | "Neg" | "Abs"
             )
         })
 }

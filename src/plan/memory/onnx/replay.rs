@@ -65,6 +65,44 @@ fn folded<'m>(model: &'m Model) -> BTreeSet<&'m str> {
     constant
 }
 
+/// The steps in the order in which the runtime executes them: depth first from
+/// the outputs back, each step after what it reads, its first input first
+/// (`Graph::ReverseDFSFrom`; with several inputs the runtime goes by indices that
+/// its fusions hand out, which this comes near). Which tensors lie side by side
+/// in the planned block depends on it.
+fn executed<'m>(model: &'m Model, steps: Vec<Step<'m>>) -> Vec<Step<'m>> {
+    let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        for name in step.nodes.iter().flat_map(|n| &n.output) {
+            makers.insert(name, index);
+        }
+    }
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    let outputs = model.graph.outputs.iter().rev();
+    let mut open: Vec<(usize, bool)> = outputs
+        .filter_map(|port| Some((*makers.get(port.name.as_str())?, false)))
+        .collect();
+    while let Some((index, entered)) = open.pop() {
+        if entered {
+            order.push(index);
+        } else if seen.insert(index) {
+            open.push((index, true));
+            let inputs = steps.get(index).into_iter().flat_map(|s| &s.nodes);
+            let before: Vec<usize> = inputs
+                .flat_map(|n| &n.input)
+                .filter_map(|name| makers.get(name.as_str()).copied())
+                .collect();
+            open.extend(before.into_iter().rev().map(|i| (i, false)));
+        }
+    }
+    let mut steps: Vec<Option<Step<'m>>> = steps.into_iter().map(Some).collect();
+    order
+        .into_iter()
+        .filter_map(|index| steps.get_mut(index)?.take())
+        .collect()
+}
+
 /// Which steps read each result.
 fn readers<'m>(steps: &[Step<'m>]) -> BTreeMap<&'m str, BTreeSet<usize>> {
     let mut readers: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
@@ -78,7 +116,7 @@ fn readers<'m>(steps: &[Step<'m>]) -> BTreeMap<&'m str, BTreeSet<usize>> {
 
 fn plan(model: &Model, trace: &Trace) -> Plan {
     let constant = folded(model);
-    let steps = steps(model, trace);
+    let steps = executed(model, steps(model, trace, &constant));
     let readers = readers(&steps);
     let outputs: BTreeSet<&str> = model
         .graph
@@ -93,6 +131,15 @@ fn plan(model: &Model, trace: &Trace) -> Plan {
         made: Vec::new(),
         ended: Vec::new(),
     };
+    // Inputs are the caller's: their views take nothing here.
+    for port in &model.graph.inputs {
+        of.insert(port.name.as_str(), plan.storages.len());
+        plan.storages.push(Storage {
+            bytes: 0,
+            last_use: 0,
+            is_output: true,
+        });
+    }
     for (index, step) in steps.iter().enumerate() {
         let mut made = Vec::new();
         for node in &step.nodes {
