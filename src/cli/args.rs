@@ -342,9 +342,10 @@ pub struct MemoryArgs {
     /// What updates the weights.
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw)]
     pub optimizer: OptimizerArg,
-    /// Sequences or images worked on together on one card [default: 1; with `--model` 1 to 32].
-    #[arg(long, short, value_name = "N")]
-    pub batch: Option<u64>,
+    /// Sequences or images worked on together on one card; with `--model` one or
+    /// more, separated by commas [default: 1; with `--model` 1,2,4,8,16,32].
+    #[arg(long, short, value_name = "N", value_delimiter = ',')]
+    pub batch: Vec<u64>,
     /// With `--model`: size of a free dimension other than the batch; may be repeated.
     #[arg(long = "dim", value_name = "NAME=N", requires = "model", value_parser = parse_dimension)]
     pub dims: Vec<(String, u64)>,

@@ -250,7 +250,16 @@ fn question(args: &MemoryArgs) -> Result<Question> {
         OptimizerArg::PagedAdamw => Optimizer::PagedAdamW,
         OptimizerArg::PagedAdamw8bit => Optimizer::PagedAdamW8bit,
     };
-    question.batch = args.batch.unwrap_or(1);
+    question.batch = match args.batch.as_slice() {
+        [] => 1,
+        [one] => *one,
+        _ => {
+            return Err(
+                Error::bad_input("--batch: several sizes go with `--model` only")
+                    .hint("give one, as in `--batch 8`"),
+            );
+        }
+    };
     question.accumulation = args.accumulation;
     question.sequence = args.sequence;
     question.new_tokens = args.new_tokens;

@@ -30,12 +30,13 @@ pub(super) fn run(global: &Global, args: &MemoryArgs, name: &str) -> Result<Outc
         Named::Reference(reference) => (reference.model()?, BTreeMap::new()),
         Named::File(path) => (model::read(path)?, typed.dims.iter().cloned().collect()),
     };
-    let batches = match (args.batch, model.batching().limit()) {
-        (Some(batch), _) => vec![batch],
-        (None, Some(limit)) => vec![limit],
-        (None, None) => BATCHES.to_vec(),
+    let batches = match (args.batch.as_slice(), model.batching().limit()) {
+        ([], Some(limit)) => vec![limit],
+        ([], None) => BATCHES.to_vec(),
+        (asked, _) => asked.to_vec(),
     };
     let mut report = OnnxMemoryReport {
+        schema: OnnxMemoryReport::SCHEMA,
         model: named.name(),
         rows: Vec::new(),
     };

@@ -64,22 +64,31 @@ pub struct OnnxFootprint {
     /// Sessions in the process.
     pub instances: u32,
     /// Weights as stored, by element type, of one instance.
+    #[serde(rename = "weights_bytes_by_type")]
     pub weights_by_type: BTreeMap<ElementType, Bytes>,
     /// Weights as stored, of one instance; external data included.
+    #[serde(rename = "weights_bytes")]
     pub weights: Bytes,
     /// Tables of tree ensembles, of one instance.
+    #[serde(rename = "trees_bytes")]
     pub trees: Bytes,
     /// Held besides while an instance loads, and given back after.
+    #[serde(rename = "loading_bytes")]
     pub load_transient: Bytes,
     /// The most bytes of tensors that live at one moment, of one instance.
+    #[serde(rename = "tensors_bytes")]
     pub activations_peak: Bytes,
     /// What the arena holds resident beyond that, of one instance.
+    #[serde(rename = "arena_bytes")]
     pub arena: Bytes,
     /// Inputs of a batch; outputs are in the arena.
+    #[serde(rename = "inputs_bytes")]
     pub io: Bytes,
     /// The process without a model.
+    #[serde(rename = "process_bytes")]
     pub process: Bytes,
     /// The highest resident set.
+    #[serde(rename = "total_bytes")]
     pub total: Estimate<Bytes>,
     /// The parts that add up to the value of `total`.
     pub parts: Vec<OnnxPart>,
