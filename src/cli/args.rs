@@ -329,6 +329,10 @@ pub struct ModelsArgs {
 
 /// `advisor memory`.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct MemoryArgs {
     /// What is asked about.
     #[command(flatten)]

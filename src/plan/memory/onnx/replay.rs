@@ -233,9 +233,9 @@ fn first_run(plan: &Plan, arena: &mut Arena, pattern: &mut Pattern) -> u64 {
             }
         }
     }
-    places
-        .into_values()
-        .for_each(|place| arena.give_back(place));
+    for place in places.into_values() {
+        arena.give_back(place);
+    }
     peak
 }
 
@@ -253,13 +253,17 @@ fn later_run(plan: &Plan, arena: &mut Arena, block: u64) {
         }
         work(arena, scratch);
     }
-    places.into_iter().for_each(|place| arena.give_back(place));
+    for place in places {
+        arena.give_back(place);
+    }
 }
 
 /// Takes scratch memory, gives it back and returns how much it was.
 fn work(arena: &mut Arena, scratch: &[u64]) -> u64 {
     let places: Vec<Place> = scratch.iter().map(|bytes| arena.take(*bytes)).collect();
-    places.into_iter().for_each(|place| arena.give_back(place));
+    for place in places {
+        arena.give_back(place);
+    }
     scratch
         .iter()
         .fold(0, |sum, bytes| sum.saturating_add(*bytes))

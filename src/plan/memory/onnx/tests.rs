@@ -35,7 +35,6 @@ fn regions_and_planned_blocks_are_those_in_the_runtimes_log() {
         let model = reference::find(name).unwrap().model().unwrap();
         let trace = trace(&model, &Sizes::batch(batch)).unwrap();
         let run = replay::replay(&model, &trace);
-        println!("{name} {batch} {run:?}");
         assert_eq!(run.reserved, reserved, "{name} {batch}: {run:?}");
         // The mask's own bytes are in it or beside it.
         let off = run.block.abs_diff(block);
@@ -82,7 +81,7 @@ fn more_instances_and_larger_batches_take_more() {
             .total
             .value
     };
-    assert!(of(2, 1) > of(1, 1));
+    assert!(of(64, 1) > of(1, 1));
     assert!(of(1, 2) > of(1, 1));
     assert!(onnx_footprint(&model, &Sizes::batch(1), 0).is_err());
     assert!(onnx_footprint(&model, &Sizes::batch(0), 1).is_err());
