@@ -335,6 +335,10 @@ pub struct ModelsArgs {
 
 /// `advisor memory`.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct MemoryArgs {
     /// What is asked about.
     #[command(flatten)]
@@ -348,9 +352,16 @@ pub struct MemoryArgs {
     /// What updates the weights.
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw)]
     pub optimizer: OptimizerArg,
-    /// Sequences or images worked on together on one card.
-    #[arg(long, short, value_name = "N", default_value_t = 1)]
-    pub batch: u64,
+    /// Sequences or images worked on together on one card; with `--model` one or
+    /// more, separated by commas [default: 1; with `--model` 1,2,4,8,16,32].
+    #[arg(long, short, value_name = "N", value_delimiter = ',')]
+    pub batch: Vec<u64>,
+    /// With `--model`: size of a free dimension other than the batch; may be repeated.
+    #[arg(long = "dim", value_name = "NAME=N", requires = "model", value_parser = parse_dimension)]
+    pub dims: Vec<(String, u64)>,
+    /// With `--model`: also measure, each batch size in a fresh process on this machine.
+    #[arg(long, requires = "model")]
+    pub measure: bool,
     /// Tokens per sequence (of the prompt, when generating) [default: the model's own].
     #[arg(long, value_name = "TOKENS")]
     pub sequence: Option<u64>,
@@ -405,6 +416,9 @@ pub struct MemorySubject {
     /// A known architecture: `llama-3-8b`, `bert-base`, `resnet50`, `vit-b-16`.
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
+    /// A reference model or an ONNX file: memory in ONNX Runtime on a CPU, from the graph.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub model: Option<String>,
     /// The `config.json` of a Hugging Face model.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -538,6 +552,8 @@ pub enum WorkerCommand {
     },
     /// Serve measuring requests on standard input.
     Measure,
+    /// Load a model, run it twice and tell the resident sets.
+    PeakMemory,
 }
 
 /// Kinds of device.

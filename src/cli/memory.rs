@@ -8,7 +8,7 @@ use super::{
     },
     books,
     folders::Folders,
-    output,
+    memory_onnx, output,
 };
 use crate::{
     error::{Error, Result},
@@ -35,6 +35,9 @@ pub(super) fn run(global: &Global, args: &MemoryArgs) -> Result<Outcome> {
         let (report, value) = evaluation_report(&evaluation, &summaries, &held_out);
         output::print(global, &report, &value)?;
         return Ok(Outcome::Found);
+    }
+    if let Some(name) = &args.subject.model {
+        return memory_onnx::run(global, args, name);
     }
     let question = question(args)?;
     let footprint = memory::estimate(&question)?;
@@ -247,7 +250,16 @@ fn question(args: &MemoryArgs) -> Result<Question> {
         OptimizerArg::PagedAdamw => Optimizer::PagedAdamW,
         OptimizerArg::PagedAdamw8bit => Optimizer::PagedAdamW8bit,
     };
-    question.batch = args.batch;
+    question.batch = match args.batch.as_slice() {
+        [] => 1,
+        [one] => *one,
+        _ => {
+            return Err(
+                Error::bad_input("--batch: several sizes go with `--model` only")
+                    .hint("give one, as in `--batch 8`"),
+            );
+        }
+    };
     question.accumulation = args.accumulation;
     question.sequence = args.sequence;
     question.new_tokens = args.new_tokens;

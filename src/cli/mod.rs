@@ -12,6 +12,7 @@ mod energy;
 mod folders;
 mod interrupt;
 mod memory;
+mod memory_onnx;
 mod models;
 mod output;
 mod plan;

@@ -11,7 +11,8 @@ use crate::{
         self, Batching, InputSpec, Model, Sizes, input_specs,
         reference::{self, Precision, ReferenceModel},
     },
-    profile::calibration::{ModelClass, ModelSummary},
+    plan::memory::{OnnxFootprint, onnx_footprint},
+    profile::calibration::{BatchMemory, GraphMemory, ModelClass, ModelSummary},
     units::{Bytes, Time},
 };
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,42 @@ fn summary(
             .batching
             .limit()
             .map(|limit| limit.try_into().unwrap_or(u32::MAX)),
+        memory: graph_memory(model, sizes),
+    })
+}
+
+/// Batch sizes whose memory is kept with a model's facts.
+const MEMORY_BATCHES: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// The memory of the model by batch size; none where the graph does not tell.
+fn graph_memory(model: &Model, sizes: &Sizes) -> Option<GraphMemory> {
+    let batches = match model.batching() {
+        Batching::Fixed { size } => vec![size],
+        Batching::None => vec![1],
+        Batching::Dynamic { .. } => MEMORY_BATCHES.to_vec(),
+    };
+    let footprints: Vec<OnnxFootprint> = batches
+        .into_iter()
+        .map_while(|batch| {
+            let sizes = Sizes {
+                batch,
+                dims: sizes.dims.clone(),
+            };
+            onnx_footprint(model, &sizes, 1).ok()
+        })
+        .collect();
+    let first = footprints.first()?;
+    Some(GraphMemory {
+        process_bytes: first.process,
+        per_instance_bytes: first.per_instance(),
+        loading_bytes: first.load_transient,
+        batches: footprints
+            .iter()
+            .map(|footprint| BatchMemory {
+                batch_size: footprint.batch.try_into().unwrap_or(u32::MAX),
+                running_bytes: footprint.per_batch(),
+            })
+            .collect(),
     })
 }
 

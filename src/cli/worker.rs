@@ -16,6 +16,7 @@ pub(super) fn run(command: &WorkerCommand) -> Result<Outcome> {
             writeln!(stdout(), "{text}")
                 .map_err(|error| Error::machine(format!("cannot write the answer: {error}")))?;
         }
+        WorkerCommand::PeakMemory => runtime::serve_peak(stdin().lock(), stdout().lock())?,
         WorkerCommand::Measure => calibrate::serve(stdin().lock(), stdout().lock())?,
     }
     Ok(Outcome::Found)

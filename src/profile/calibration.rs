@@ -147,6 +147,60 @@ pub struct ModelSummary {
     pub class: ModelClass,
     /// The largest batch size that the model takes; none where it is free.
     pub max_batch: Option<u32>,
+    /// What it takes of memory in ONNX Runtime on a CPU, from its graph; none in
+    /// calibrations from before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<GraphMemory>,
+}
+
+/// Memory of a process that serves a model on a CPU, estimated from the graph when
+/// the model was at hand, so that planning does not read the model again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphMemory {
+    /// The process with the runtime's library and no model.
+    pub process_bytes: Bytes,
+    /// What each instance holds once loaded.
+    pub per_instance_bytes: Bytes,
+    /// What loading holds besides, and gives back.
+    pub loading_bytes: Bytes,
+    /// What running adds to each instance, by batch size, ascending.
+    pub batches: Vec<BatchMemory>,
+}
+
+/// What running a batch adds to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchMemory {
+    /// Items in the batch.
+    pub batch_size: u32,
+    /// Tensors, arena and inputs.
+    pub running_bytes: Bytes,
+}
+
+impl GraphMemory {
+    /// What running adds to an instance at most for batches up to `batch_size`: the
+    /// figure of the next larger batch that was estimated, beyond the largest in
+    /// proportion to it.
+    #[must_use]
+    pub fn running(&self, batch_size: u32) -> Bytes {
+        let next = self.batches.iter().find(|b| b.batch_size >= batch_size);
+        match (next, self.batches.last()) {
+            (Some(batch), _) => batch.running_bytes,
+            (None, Some(largest)) => largest
+                .running_bytes
+                .scaled(f64::from(batch_size) / f64::from(largest.batch_size.max(1))),
+            (None, None) => Bytes::ZERO,
+        }
+    }
+
+    /// What instances take together at their highest, the process not counted:
+    /// while the last one loads, or with all of them running.
+    #[must_use]
+    pub fn needed(&self, instances: u32, batch_size: u32) -> Bytes {
+        let n = u64::from(instances);
+        self.per_instance_bytes * n + self.loading_bytes.max(self.running(batch_size) * n)
+    }
 }
 
 /// The kinds of model that hardware treats differently.
@@ -364,6 +418,7 @@ pub(crate) fn example(rows: &[((u32, u32), u32, f64)]) -> Calibration {
             operators: 1,
             class: ModelClass::Dense,
             max_batch: None,
+            memory: None,
         },
         device: Device::Cpu,
         rows,

@@ -8,6 +8,7 @@ mod demand;
 mod energy;
 mod markdown;
 mod memory;
+mod onnx_memory;
 mod plan;
 mod prices;
 mod stakes;
@@ -27,6 +28,7 @@ pub use energy::energy_blocks;
 pub use memory::{
     CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
 };
+pub use onnx_memory::{OnnxMemoryReport, OnnxMemoryRow, onnx_memory_report};
 pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,

@@ -177,3 +177,33 @@ fn the_evaluation_shows_every_case_and_keeps_its_promises() {
         }
     }
 }
+
+#[test]
+fn a_models_memory_comes_from_its_graph_without_a_runtime() {
+    let report = memory(&["--model", "minilm-l6", "--batch", "1,32"]);
+    let mib = |row: usize| {
+        report["rows"][row]["footprint"]["total_bytes"]["value"]
+            .as_f64()
+            .unwrap()
+            / f64::from(1 << 20)
+    };
+    // Measured in fresh processes: 166 and 293 MiB.
+    assert!((mib(0) - 166.0).abs() < 16.0, "{report:#}");
+    assert!((mib(1) - 293.0).abs() < 24.0, "{report:#}");
+    let text = advisor(&["memory", "--model", "mlp"]).exits(0).stdout();
+    assert!(text.contains("MALLOC_MMAP_THRESHOLD_"), "{text}");
+}
+
+#[test]
+fn what_does_not_go_together_with_a_model_is_refused() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["--params", "7B", "--batch", "1,2"], "several sizes"),
+        (&["--model", "mlp", "--batch", "0"], "batch"),
+        (&["--model", "mpl"], "mlp"),
+        (&["--params", "7B", "--measure"], "--model"),
+    ];
+    for (args, says) in cases {
+        let all = [&["memory"], args].concat();
+        advisor(&all).exits(2).complains(&[says]);
+    }
+}

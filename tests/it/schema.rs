@@ -102,3 +102,14 @@ fn probe_runtime_and_models_follow_their_schemas() {
     // A system-wide library may be there all the same.
     check("runtime", &run.any_exit().json());
 }
+
+#[test]
+fn the_memory_of_a_model_follows_its_schema() {
+    for args in [
+        &["--model", "minilm-l6", "--batch", "1,8"][..],
+        &["--model", "gradient-boosting"],
+    ] {
+        let all = [&["memory", "--format", "json"], args].concat();
+        check("memory-model", &advisor(&all).exits(0).json());
+    }
+}

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    measure::runtime::GIVE_FREED_BACK,
     units::{Bytes, Time},
 };
 use std::{
@@ -50,6 +51,7 @@ impl MeasuringChild {
         let mut command = Command::new(&launcher.program);
         command
             .args(WORKER_COMMAND)
+            .env(GIVE_FREED_BACK.0, GIVE_FREED_BACK.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

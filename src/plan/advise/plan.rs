@@ -2,7 +2,7 @@
 
 use super::{
     choose::{Chosen, cheapest, nearest_miss, option},
-    footprint::MemoryUse,
+    footprint::{MemoryUse, memory_doubt},
     machine::{Candidates, Evidence, Kind},
     option::{ServingOption, Verdict},
     question::{Accept, Question},
@@ -79,6 +79,7 @@ pub fn advise(
         .iter()
         .flat_map(|c| c.caveats.clone())
         .collect();
+    caveats.extend(memory_doubt(model, cpu));
     caveats.extend(candidates.caveats.clone());
     caveats.extend(
         recommended

@@ -71,7 +71,7 @@ pub struct Room<'r> {
     /// The model.
     pub model: &'r ModelSummary,
     /// What an instance and an item take.
-    pub memory: MemoryUse,
+    pub memory: MemoryUse<'r>,
 }
 
 impl Room<'_> {

@@ -14,6 +14,7 @@ pub mod evaluate;
 mod fit;
 mod footprint;
 mod network;
+mod onnx;
 mod optimizer;
 mod overhead;
 mod question;
@@ -30,6 +31,7 @@ pub use fit::{
     Fit, Largest, Room, TIERS, Tier, Verdict, fit, largest_batch, largest_sequence, tiers,
 };
 pub use footprint::{Component, Footprint, Narrowing, Part, Saving};
+pub use onnx::{OnnxFootprint, OnnxPart, onnx_footprint};
 pub use question::{
     AttentionKind, BaseFormat, LoraSettings, LoraTargets, LossKind, Measure, ModelKind, Optimizer,
     PackedInputs, Precision, Question, Sharding, Strategy, Subject, Task, Update,

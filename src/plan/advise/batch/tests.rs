@@ -95,6 +95,7 @@ fn model() -> ModelSummary {
         operators: 10,
         class: ModelClass::Dense,
         max_batch: None,
+        memory: None,
     }
 }
 
