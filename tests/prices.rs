@@ -726,8 +726,8 @@ fn a_plan_says_what_it_draws_and_emits() {
     );
     let plan = user.json(&question);
     let (options, energy) = (
-        plan["options"].as_array().unwrap(),
-        plan["energy"].as_array().unwrap(),
+        plan["options"].as_array().expect("a list"),
+        plan["energy"].as_array().expect("a list"),
     );
     assert_eq!(options.len(), energy.len());
     for (option, used) in options.iter().zip(energy) {
