@@ -142,6 +142,10 @@ pub struct CalibrateArgs {
     /// Also write the calibration to this file (one device) or folder.
     #[arg(long, value_name = "PATH")]
     pub save: Option<PathBuf>,
+    /// What this machine is sold as, `aws/c7i.2xlarge`: kept in the saved file, so that
+    /// `advisor profiles import` elsewhere knows which offers it is of.
+    #[arg(long, value_name = "PROVIDER/TYPE", value_parser = parse_machine_type)]
+    pub machine_type: Option<String>,
 }
 
 /// `advisor compare`.
@@ -591,6 +595,18 @@ fn parse_format(text: &str) -> Result<Precision, UnitError> {
             "`{text}` is not a number format: use fp32, fp16, int8 or int8-per-channel"
         ))
     })
+}
+
+/// `aws/c7i.2xlarge`.
+pub(super) fn parse_machine_type(text: &str) -> Result<String, UnitError> {
+    match text.trim().split_once('/') {
+        Some((provider, name)) if !provider.is_empty() && !name.is_empty() => {
+            Ok(text.trim().to_owned())
+        }
+        _ => Err(UnitError::new(format!(
+            "`{text}` is not of the form PROVIDER/TYPE, as in `aws/c7i.2xlarge`"
+        ))),
+    }
 }
 
 fn parse_dimension(text: &str) -> Result<(String, u64), UnitError> {

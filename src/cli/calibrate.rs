@@ -56,6 +56,9 @@ pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
             break;
         }
     }
+    for calibration in &mut measured {
+        calibration.machine_type.clone_from(&args.machine_type);
+    }
     if let Some(path) = &args.save {
         save_to(path, &measured)?;
     }

@@ -11,5 +11,6 @@ pub mod history;
 pub mod machine;
 pub mod microarchitecture;
 pub mod settings;
+pub mod shelf;
 pub mod store;
 pub mod toml_text;

@@ -33,6 +33,14 @@ impl CalibrationStore {
         }
     }
 
+    /// A store in a folder of its own.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
     /// Where a calibration with this fingerprint is or would be kept.
     #[must_use]
     pub fn path(&self, model_name: &str, fingerprint: &Fingerprint) -> PathBuf {
