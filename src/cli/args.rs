@@ -83,6 +83,8 @@ pub enum Command {
     Runtime(RuntimeArgs),
     /// List the reference models, or write them as ONNX files.
     Models(ModelsArgs),
+    /// Learn the speed of hardware anew from published measurements, or show how wrong it is.
+    FitHardware(FitHardwareArgs),
     /// Measuring and inspecting in a process of its own; used by the other commands.
     #[command(hide = true, subcommand)]
     Worker(WorkerCommand),
@@ -329,6 +331,27 @@ pub struct ModelsArgs {
     /// Only these models; all when none is named.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+}
+
+/// `advisor fit-hardware`.
+#[derive(Debug, Clone, Args)]
+pub struct FitHardwareArgs {
+    /// The folder of published measurements.
+    #[arg(long, value_name = "DIR", default_value = "tests/data/bench")]
+    pub data: PathBuf,
+    /// Where the fit is written; `fitted/speed.toml` in the configuration folder is
+    /// used in place of the shipped one.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "profiles/fitted/speed.toml"
+    )]
+    pub output: PathBuf,
+    /// Write nothing; hold models and devices out, and show how wrong each predictor
+    /// is, beside datasheet ratios, and what that costs.
+    #[arg(long, conflicts_with = "output")]
+    pub evaluate: bool,
 }
 
 /// `advisor memory`.

@@ -8,6 +8,7 @@ mod books;
 mod calibrate;
 mod compare;
 mod devices;
+mod fit_hardware;
 mod folders;
 mod interrupt;
 mod memory;
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Probe => probe::run(global),
         Command::Runtime(args) => runtime::run(global, &args),
         Command::Models(args) => models::run(global, &args),
+        Command::FitHardware(args) => fit_hardware::run(global, &args),
         Command::Worker(command) => worker::run(&command),
     }
 }
