@@ -83,6 +83,9 @@ pub enum Command {
     Runtime(RuntimeArgs),
     /// List the reference models, or write them as ONNX files.
     Models(ModelsArgs),
+    /// Show what is known of processors and GPUs, and who says so.
+    #[command(subcommand)]
+    Hardware(HardwareCommand),
     /// Learn the speed of hardware anew from published measurements, or show how wrong it is.
     FitHardware(FitHardwareArgs),
     /// Measuring and inspecting in a process of its own; used by the other commands.
@@ -331,6 +334,23 @@ pub struct ModelsArgs {
     /// Only these models; all when none is named.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+}
+
+/// `advisor hardware`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HardwareCommand {
+    /// List CPU families and GPUs.
+    List {
+        /// Only this kind.
+        #[arg(long, value_enum)]
+        only: Option<Kind>,
+    },
+    /// Show all that is known of one.
+    Show {
+        /// Its name in price tables (`L4`, `aws/c7i`), or the one that NVML gives.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
 }
 
 /// `advisor fit-hardware`.

@@ -10,6 +10,7 @@ mod compare;
 mod devices;
 mod fit_hardware;
 mod folders;
+mod hardware;
 mod interrupt;
 mod memory;
 mod models;
@@ -78,6 +79,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Runtime(args) => runtime::run(global, &args),
         Command::Models(args) => models::run(global, &args),
         Command::FitHardware(args) => fit_hardware::run(global, &args),
+        Command::Hardware(command) => hardware::run(global, &command),
         Command::Worker(command) => worker::run(&command),
     }
 }

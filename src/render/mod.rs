@@ -5,6 +5,7 @@ mod batch;
 mod calibration;
 mod comparison;
 mod demand;
+mod hardware;
 mod markdown;
 mod memory;
 mod plan;
@@ -23,6 +24,7 @@ pub use batch::batch_report;
 pub use calibration::{calibration_report, first_look};
 pub use comparison::comparison_report;
 pub use demand::demand_blocks;
+pub use hardware::{cpu_report, gpu_report, hardware_report};
 pub use memory::{
     CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
 };
