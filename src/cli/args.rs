@@ -86,6 +86,9 @@ pub enum Command {
     /// Show what is known of processors and GPUs, and who says so.
     #[command(subcommand)]
     Hardware(HardwareCommand),
+    /// Bring in calibrations of other machines, or give this machine's to others.
+    #[command(subcommand)]
+    Profiles(super::profile_args::ProfilesCommand),
     /// Learn the speed of hardware anew from published measurements, or show how wrong it is.
     FitHardware(FitHardwareArgs),
     /// Measuring and inspecting in a process of its own; used by the other commands.
@@ -149,8 +152,28 @@ pub struct CalibrateArgs {
     pub save: Option<PathBuf>,
     /// What this machine is sold as, `aws/c7i.2xlarge`: kept in the saved file, so that
     /// `advisor profiles import` elsewhere knows which offers it is of.
-    #[arg(long, value_name = "PROVIDER/TYPE", value_parser = parse_machine_type)]
-    pub machine_type: Option<String>,
+    /// With `--on`: those to measure on, may be repeated.
+    #[arg(long, value_name = "PROVIDER/TYPE,…", value_delimiter = ',', value_parser = parse_machine_type)]
+    pub machine_type: Vec<String>,
+    /// Measure nothing here: write the jobs that measure on each machine type, into
+    /// the folder given by `--save`.
+    #[arg(long, value_enum, value_name = "ENGINE")]
+    pub on: Option<Engine>,
+    /// The build of this program that the machines get [default: this one].
+    #[arg(long, value_name = "FILE", requires = "on")]
+    pub program: Option<PathBuf>,
+    /// The image that holds this program (with `--on kubernetes`).
+    #[arg(long, value_name = "IMAGE", requires = "on")]
+    pub image: Option<String>,
+}
+
+/// What runs jobs on other machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// `SkyPilot` tasks.
+    Skypilot,
+    /// Kubernetes Jobs.
+    Kubernetes,
 }
 
 /// `advisor compare`.

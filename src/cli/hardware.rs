@@ -42,14 +42,8 @@ pub(super) fn run(global: &Global, command: &HardwareCommand) -> Result<Outcome>
     let book = books::hardware(&folders)?;
     match command {
         HardwareCommand::List { only } => {
-            let cpus: Vec<&CpuSpec> = book
-                .cpus()
-                .filter(|_| *only != Some(Kind::Gpu))
-                .collect();
-            let gpus: Vec<&GpuSpec> = book
-                .gpus()
-                .filter(|_| *only != Some(Kind::Cpu))
-                .collect();
+            let cpus: Vec<&CpuSpec> = book.cpus().filter(|_| *only != Some(Kind::Gpu)).collect();
+            let gpus: Vec<&GpuSpec> = book.gpus().filter(|_| *only != Some(Kind::Cpu)).collect();
             let report = hardware_report(&cpus, &gpus);
             let value = Listed {
                 schema: 1,

@@ -9,6 +9,7 @@ mod calibrate;
 mod compare;
 mod devices;
 mod fit_hardware;
+mod fleet;
 mod folders;
 mod hardware;
 mod interrupt;
@@ -20,6 +21,9 @@ mod price_args;
 mod prices;
 mod prices_import;
 mod probe;
+mod profile_args;
+mod profiles;
+mod profiles_import;
 mod progress;
 mod runtime;
 mod subject;
@@ -80,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Models(args) => models::run(global, &args),
         Command::FitHardware(args) => fit_hardware::run(global, &args),
         Command::Hardware(command) => hardware::run(global, &command),
+        Command::Profiles(command) => profiles::run(global, &command),
         Command::Worker(command) => worker::run(&command),
     }
 }

@@ -34,6 +34,14 @@ impl ProfileShelf {
         }
     }
 
+    /// The calibrations of this machine, looked at in the same way.
+    #[must_use]
+    pub fn of_calibrations(data_dir: &Path) -> Self {
+        Self {
+            folder: data_dir.join("calibrations"),
+        }
+    }
+
     /// All profiles that can be read, by name, and why others cannot.
     #[must_use]
     pub fn all(&self) -> (Vec<Shelved>, Vec<Error>) {

@@ -72,7 +72,10 @@ pub fn hardware_report(cpus: &[&CpuSpec], gpus: &[&GpuSpec]) -> Report {
 #[must_use]
 pub fn gpu_report(gpu: &GpuSpec, published: &[&Published]) -> Report {
     let mut report = Report::default();
-    report.answer(format!("{}: {}, {}.", gpu.name, gpu.nvml_name, gpu.architecture));
+    report.answer(format!(
+        "{}: {}, {}.",
+        gpu.name, gpu.nvml_name, gpu.architecture
+    ));
     let reported = if gpu.memory_as_reported {
         "as the driver reports it"
     } else {
@@ -113,7 +116,9 @@ pub fn gpu_report(gpu: &GpuSpec, published: &[&Published]) -> Report {
         ]);
     }
     if !published.is_empty() {
-        report.heading("What published systems reached").table(table);
+        report
+            .heading("What published systems reached")
+            .table(table);
     }
     report
 }
@@ -142,7 +147,10 @@ pub fn cpu_report(cpu: &CpuSpec, asked: &str) -> Report {
         ),
         (
             "all-core clock",
-            Some(format!("{:.2} GHz ({})", cpu.all_core_ghz, cpu.clock_source)),
+            Some(format!(
+                "{:.2} GHz ({})",
+                cpu.all_core_ghz, cpu.clock_source
+            )),
         ),
         (
             "a vCPU is",
@@ -211,7 +219,10 @@ fn core_rate(cpu: &CpuSpec) -> FlopRate {
 
 /// `10.5 GB/s on 2 to 180 GB/s on 96`.
 fn measured(cpu: &CpuSpec) -> String {
-    match (cpu.measured_bandwidth.first(), cpu.measured_bandwidth.last()) {
+    match (
+        cpu.measured_bandwidth.first(),
+        cpu.measured_bandwidth.last(),
+    ) {
         (Some(first), Some(last)) => format!(
             "{} on {} to {} on {}",
             first.bandwidth, first.vcpus, last.bandwidth, last.vcpus

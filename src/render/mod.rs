@@ -10,6 +10,7 @@ mod markdown;
 mod memory;
 mod plan;
 mod prices;
+mod profiles;
 mod stakes;
 mod text;
 mod transfer;
@@ -32,6 +33,7 @@ pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,
 };
+pub use profiles::{ProfileRow, profile_report, profiles_report};
 pub use stakes::{fleet_blocks, stakes_blocks};
 pub use text::Style;
 pub use transfer::{Changed, PricedRegret, fit_report, transfer_report};

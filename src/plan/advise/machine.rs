@@ -15,6 +15,7 @@ use crate::{
         calibration::{Calibration, Device, ModelClass, ModelSummary},
         hardware::{CpuSpec, GpuSpec},
         hardware_book::HardwareBook,
+        import::is_brought_in,
     },
     units::{Bytes, UsdPerHour},
 };
@@ -311,6 +312,7 @@ impl<'e> Curves<'e> {
             .elsewhere
             .iter()
             .filter(|calibration| calibration.device == Device::Cpu)
+            .filter(|calibration| !is_brought_in(calibration))
             .filter_map(|calibration| {
                 let cpu = evidence.hardware.nearest_cpu(&calibration.machine);
                 let name = calibration.machine_type.as_deref();
@@ -399,12 +401,20 @@ impl<'e> Curves<'e> {
             .gpus
             .iter()
             .find(|(calibration, _, _)| taken.is_some_and(|t| std::ptr::eq(t, *calibration)))
-            .or_else(|| self.gpus.iter().find(|(_, from, _)| from.name == spec.name));
+            .or_else(|| {
+                self.gpus.iter().find(|(calibration, from, _)| {
+                    from.name == spec.name && !is_brought_in(calibration)
+                })
+            });
         let key = match taken {
             Some(_) => format!("measured {}/{}", offer.provider, offer.instance_type),
             None => format!("gpu {} {}", spec.name, part.count),
         };
-        let (model, first) = (self.model, self.gpus.first());
+        let model = self.model;
+        let first = self
+            .gpus
+            .iter()
+            .find(|(calibration, _, _)| !is_brought_in(calibration));
         let curves = Self::once(&mut self.made, &key, || match (measured, first) {
             (Some((calibration, _, curves)), _) => {
                 on_gpus(curves, part.count, &elsewhere(calibration))
