@@ -10,10 +10,8 @@
 
 use advisor::{
     plan::{
-        pricing::{Offer, PriceBook, Term},
-        transfer::{
-            BenchText, Benchmarks, FILES, PROCESSORS, Prices, Regret, Split, evaluate, regret,
-        },
+        pricing::{PriceBook, prices_per_device},
+        transfer::{BenchText, Benchmarks, FILES, Regret, Split, evaluate, regret},
     },
     profile::hardware_book::HardwareBook,
 };
@@ -88,47 +86,17 @@ fn what_was_held_out_is_predicted_within_the_bars_and_better_than_by_datasheets(
     }
 }
 
-/// The cheapest on-demand price of one GPU, and of as many vCPU of one
-/// microarchitecture, in machines that one provider (or any) sells.
-fn prices(book: &PriceBook, hardware: &HardwareBook, provider: Option<&str>) -> Prices {
-    let mut out = Prices::new();
-    let mut offer_at = |name: &str, offer: &Offer, share: f64| {
-        if let Some(price) = offer.price(Term::OnDemand) {
-            let each = price.per_hour.scaled(share);
-            let slot = out.entry(name.to_owned()).or_insert(each);
-            *slot = each.min(*slot);
-        }
-    };
-    for offer in book
-        .all()
-        .iter()
-        .filter(|offer| provider.is_none_or(|p| offer.provider == p))
-    {
-        match &offer.gpu {
-            Some(gpu) if gpu.share.is_none() => {
-                offer_at(&gpu.name, offer, 1.0 / f64::from(gpu.count));
-            }
-            None if offer.sustains_full_load() => {
-                let cpu = offer.cpu.as_deref().and_then(|family| hardware.cpu(family));
-                for (name, design, threads) in PROCESSORS {
-                    if cpu.is_some_and(|cpu| cpu.microarchitecture == design) {
-                        offer_at(name, offer, f64::from(threads) / f64::from(offer.vcpus));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    out
-}
-
 #[test]
 fn choosing_by_prediction_costs_little_more_than_knowing() {
     let hardware = HardwareBook::shipped().expect("the shipped book is sound");
     let book = PriceBook::shipped(&hardware).expect("the shipped prices are sound");
     let bench = benchmarks();
     for provider in [None, Some("aws"), Some("gcp"), Some("azure")] {
-        let all = regret(&bench, &hardware, &prices(&book, &hardware, provider));
+        let all = regret(
+            &bench,
+            &hardware,
+            &prices_per_device(&book, &hardware, provider),
+        );
         for one in &all {
             println!("{}: {}", provider.unwrap_or("all providers"), line(one));
         }

@@ -83,6 +83,14 @@ pub enum Command {
     Runtime(RuntimeArgs),
     /// List the reference models, or write them as ONNX files.
     Models(ModelsArgs),
+    /// Show what is known of processors and GPUs, and who says so.
+    #[command(subcommand)]
+    Hardware(HardwareCommand),
+    /// Bring in calibrations of other machines, or give this machine's to others.
+    #[command(subcommand)]
+    Profiles(super::profile_args::ProfilesCommand),
+    /// Learn the speed of hardware anew from published measurements, or show how wrong it is.
+    FitHardware(FitHardwareArgs),
     /// Measuring and inspecting in a process of its own; used by the other commands.
     #[command(hide = true, subcommand)]
     Worker(WorkerCommand),
@@ -142,6 +150,30 @@ pub struct CalibrateArgs {
     /// Also write the calibration to this file (one device) or folder.
     #[arg(long, value_name = "PATH")]
     pub save: Option<PathBuf>,
+    /// What this machine is sold as, `aws/c7i.2xlarge`: kept in the saved file, so that
+    /// `advisor profiles import` elsewhere knows which offers it is of.
+    /// With `--on`: those to measure on, may be repeated.
+    #[arg(long, value_name = "PROVIDER/TYPE,…", value_delimiter = ',', value_parser = parse_machine_type)]
+    pub machine_type: Vec<String>,
+    /// Measure nothing here: write the jobs that measure on each machine type, into
+    /// the folder given by `--save`.
+    #[arg(long, value_enum, value_name = "ENGINE")]
+    pub on: Option<Engine>,
+    /// The build of this program that the machines get [default: this one].
+    #[arg(long, value_name = "FILE", requires = "on")]
+    pub program: Option<PathBuf>,
+    /// The image that holds this program (with `--on kubernetes`).
+    #[arg(long, value_name = "IMAGE", requires = "on")]
+    pub image: Option<String>,
+}
+
+/// What runs jobs on other machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// `SkyPilot` tasks.
+    Skypilot,
+    /// Kubernetes Jobs.
+    Kubernetes,
 }
 
 /// `advisor compare`.
@@ -331,6 +363,44 @@ pub struct ModelsArgs {
     /// Only these models; all when none is named.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+}
+
+/// `advisor hardware`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HardwareCommand {
+    /// List CPU families and GPUs.
+    List {
+        /// Only this kind.
+        #[arg(long, value_enum)]
+        only: Option<Kind>,
+    },
+    /// Show all that is known of one.
+    Show {
+        /// Its name in price tables (`L4`, `aws/c7i`), or the one that NVML gives.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// `advisor fit-hardware`.
+#[derive(Debug, Clone, Args)]
+pub struct FitHardwareArgs {
+    /// The folder of published measurements.
+    #[arg(long, value_name = "DIR", default_value = "tests/data/bench")]
+    pub data: PathBuf,
+    /// Where the fit is written; `fitted/speed.toml` in the configuration folder is
+    /// used in place of the shipped one.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "profiles/fitted/speed.toml"
+    )]
+    pub output: PathBuf,
+    /// Write nothing; hold models and devices out, and show how wrong each predictor
+    /// is, beside datasheet ratios, and what that costs.
+    #[arg(long, conflicts_with = "output")]
+    pub evaluate: bool,
 }
 
 /// `advisor memory`.
@@ -613,6 +683,18 @@ fn parse_format(text: &str) -> Result<Precision, UnitError> {
             "`{text}` is not a number format: use fp32, fp16, int8 or int8-per-channel"
         ))
     })
+}
+
+/// `aws/c7i.2xlarge`.
+pub(super) fn parse_machine_type(text: &str) -> Result<String, UnitError> {
+    match text.trim().split_once('/') {
+        Some((provider, name)) if !provider.is_empty() && !name.is_empty() => {
+            Ok(text.trim().to_owned())
+        }
+        _ => Err(UnitError::new(format!(
+            "`{text}` is not of the form PROVIDER/TYPE, as in `aws/c7i.2xlarge`"
+        ))),
+    }
 }
 
 fn parse_dimension(text: &str) -> Result<(String, u64), UnitError> {

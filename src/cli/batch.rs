@@ -47,10 +47,14 @@ pub(super) fn run(global: &Global, args: &BatchArgs) -> Result<Outcome> {
         &folders,
     )?;
     let here_name = plan::machine_name(&measured.machine);
+    let fitted = books::fitted(&folders)?;
+    let elsewhere = books::profiles(&folders).of_model(&measured.calibrations);
     let evidence = Evidence {
         calibrations: &measured.calibrations,
+        elsewhere: &elsewhere,
+        fitted: &fitted,
         hardware: &hardware,
-        here: plan::nearest_spec(&hardware, &measured.machine),
+        here: hardware.nearest_cpu(&measured.machine),
         here_name: &here_name,
     };
     let candidates = advise::from_offers(&offers, question.term, &evidence);

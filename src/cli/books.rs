@@ -7,8 +7,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    plan::pricing::{OfferFilter, OfferKind, PriceBook, Term},
-    profile::{hardware_book::HardwareBook, toml_text::TomlText},
+    plan::{
+        pricing::{OfferFilter, OfferKind, PriceBook, Term},
+        transfer::Fitted,
+    },
+    profile::{hardware_book::HardwareBook, shelf::ProfileShelf, toml_text::TomlText},
 };
 use jiff::civil::Date;
 use std::path::{Path, PathBuf};
@@ -78,6 +81,30 @@ impl Texts {
 pub(super) fn hardware(folders: &Folders) -> Result<HardwareBook> {
     let own = Texts::own(folders.config.as_deref(), "hardware")?;
     HardwareBook::load(&own.texts())
+}
+
+/// What was learnt from published measurements: the user's own fit
+/// (`fitted/speed.toml` in the configuration folder), else the shipped one.
+///
+/// # Errors
+/// The user's file is none that a fit has written.
+pub(super) fn fitted(folders: &Folders) -> Result<Fitted> {
+    let own = folders.config.as_ref().map(|c| c.join("fitted/speed.toml"));
+    match own.filter(|path| path.is_file()) {
+        None => Fitted::shipped(),
+        Some(path) => {
+            let texts = Texts::files(&[path])?;
+            texts
+                .texts()
+                .first()
+                .map_or_else(Fitted::shipped, |text| Fitted::load(*text))
+        }
+    }
+}
+
+/// Calibrations that were brought in from other machines.
+pub(super) fn profiles(folders: &Folders) -> ProfileShelf {
+    ProfileShelf::under(&folders.data)
 }
 
 /// The book to plan with: the present one or an older one, less the discounts.

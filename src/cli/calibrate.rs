@@ -4,6 +4,7 @@ use super::{
     Outcome,
     args::{CalibrateArgs, Global, Kind, MeasureArgs, ModelArgs},
     devices::devices,
+    fleet,
     folders::{Folders, program, shown},
     interrupt, output,
     progress::ProgressLine,
@@ -40,6 +41,13 @@ struct Calibrated<'c> {
 }
 
 pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
+    if let Some(engine) = args.on {
+        return fleet::run(global, args, engine);
+    }
+    if args.machine_type.len() > 1 {
+        return Err(Error::bad_input("--machine-type: this machine is one")
+            .hint("several are for `--on skypilot` or `--on kubernetes`"));
+    }
     let folders = Folders::resolve(global)?;
     let named = named(&args.model)?;
     folders.check_writable()?;
@@ -55,6 +63,9 @@ pub(super) fn run(global: &Global, args: &CalibrateArgs) -> Result<Outcome> {
         if interrupt::requested() {
             break;
         }
+    }
+    for calibration in &mut measured {
+        calibration.machine_type = args.machine_type.first().cloned();
     }
     if let Some(path) = &args.save {
         save_to(path, &measured)?;

@@ -9,7 +9,10 @@ mod calibrate;
 mod compare;
 mod devices;
 mod energy;
+mod fit_hardware;
+mod fleet;
 mod folders;
+mod hardware;
 mod interrupt;
 mod memory;
 mod memory_onnx;
@@ -20,6 +23,9 @@ mod price_args;
 mod prices;
 mod prices_import;
 mod probe;
+mod profile_args;
+mod profiles;
+mod profiles_import;
 mod progress;
 mod runtime;
 mod subject;
@@ -78,6 +84,9 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Probe => probe::run(global),
         Command::Runtime(args) => runtime::run(global, &args),
         Command::Models(args) => models::run(global, &args),
+        Command::FitHardware(args) => fit_hardware::run(global, &args),
+        Command::Hardware(command) => hardware::run(global, &command),
+        Command::Profiles(command) => profiles::run(global, &command),
         Command::Worker(command) => worker::run(&command),
     }
 }

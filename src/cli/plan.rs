@@ -23,9 +23,10 @@ use crate::{
         pricing::{
             Offer, OfferFilter, OfferKind, PriceBook, Term, implausibly_cheap, price_caveats,
         },
+        transfer::Fitted,
     },
     profile::{
-        calibration::Calibration, hardware::CpuSpec, hardware_book::HardwareBook, machine::Machine,
+        calibration::Calibration, hardware_book::HardwareBook, machine::Machine,
         microarchitecture::microarchitecture, store,
     },
     render::{PlanContext, demand_blocks, energy_blocks, fleet_blocks, plan_report, stakes_blocks},
@@ -98,10 +99,14 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     let measured = measured(global, &from, &folders)?;
     let calibrations = &measured.calibrations;
     let here_name = machine_name(&measured.machine);
+    let fitted = books::fitted(&folders)?;
+    let elsewhere = books::profiles(&folders).of_model(calibrations);
     let evidence = Evidence {
         calibrations,
+        elsewhere: &elsewhere,
+        fitted: &fitted,
         hardware: &hardware,
-        here: nearest_spec(&hardware, &measured.machine),
+        here: hardware.nearest_cpu(&measured.machine),
         here_name: &here_name,
     };
     let candidates = if args.here {
@@ -325,10 +330,13 @@ pub(super) fn from_calibrations(
     };
     let (offers, _) = plausible(book, &filter)?;
     let here_name = machine_name(&measured.machine);
+    let fitted = Fitted::shipped()?;
     let evidence = Evidence {
         calibrations: &measured.calibrations,
+        elsewhere: &[],
+        fitted: &fitted,
         hardware,
-        here: nearest_spec(hardware, &measured.machine),
+        here: hardware.nearest_cpu(&measured.machine),
         here_name: &here_name,
     };
     let candidates = advise::from_offers(&offers, question.term, &evidence);
@@ -424,21 +432,6 @@ pub(super) fn machine_name(machine: &Machine) -> String {
         name.push_str(&format!(" ({design})"));
     }
     format!("{name}, {} threads", machine.usable_threads())
-}
-
-/// The profile of a processor of the same design as this machine's; the name in
-/// it is that of the generic entry for the design where there is one.
-pub(super) fn nearest_spec<'h>(
-    hardware: &'h HardwareBook,
-    machine: &Machine,
-) -> Option<&'h CpuSpec> {
-    let design = microarchitecture(&machine.cpu)?;
-    let same = |spec: &&CpuSpec| spec.microarchitecture == design;
-    hardware
-        .cpus()
-        .filter(same)
-        .find(|spec| !spec.name.contains('/'))
-        .or_else(|| hardware.cpus().find(same))
 }
 
 /// The price doubts of the machines in the table, not of the whole book.

@@ -92,6 +92,10 @@ pub struct Calibration {
     pub taken_at: String,
     /// What must be the same for the numbers to hold.
     pub fingerprint: Fingerprint,
+    /// The machine type that it was taken on, as `aws/c7i.2xlarge`; none where
+    /// nobody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<String>,
     /// The machine, as probed then.
     pub machine: Machine,
     /// What was run.
@@ -406,6 +410,7 @@ pub(crate) fn example(rows: &[((u32, u32), u32, f64)]) -> Calibration {
         schema: SCHEMA,
         taken_at: "2026-01-01T00:00:00Z".into(),
         fingerprint: Fingerprint::of(&machine, &Device::Cpu, "1.31.1", "hash"),
+        machine_type: None,
         machine,
         model: ModelSummary {
             name: "test".into(),

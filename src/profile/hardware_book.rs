@@ -1,6 +1,8 @@
 //! All hardware specifications by name: those shipped, and over them the user's.
 
 use super::hardware::{BandwidthAt, CpuSpec, GpuSpec};
+use super::machine::Machine;
+use super::microarchitecture::microarchitecture;
 use super::toml_text::{Step, TomlText};
 use crate::error::{Error, Result, nearest};
 use crate::units::{Bandwidth, Bytes};
@@ -84,6 +86,18 @@ impl HardwareBook {
     #[must_use]
     pub fn gpu_by_nvml_name(&self, nvml_name: &str) -> Option<&GpuSpec> {
         self.gpus.values().find(|gpu| gpu.nvml_name == nvml_name)
+    }
+
+    /// A processor of the same design as a machine's; the generic entry for the
+    /// design where there is one.
+    #[must_use]
+    pub fn nearest_cpu(&self, machine: &Machine) -> Option<&CpuSpec> {
+        let design = microarchitecture(&machine.cpu)?;
+        let same = |spec: &&CpuSpec| spec.microarchitecture == design;
+        self.cpus()
+            .filter(same)
+            .find(|spec| !spec.name.contains('/'))
+            .or_else(|| self.cpus().find(same))
     }
 
     /// All CPU families, by name.

@@ -2,14 +2,17 @@
 //! measured.
 
 pub mod calibration;
+pub mod check;
 pub mod comparison;
 mod conditions;
 mod fingerprint;
 pub mod hardware;
 pub mod hardware_book;
 pub mod history;
+pub mod import;
 pub mod machine;
 pub mod microarchitecture;
 pub mod settings;
+pub mod shelf;
 pub mod store;
 pub mod toml_text;

@@ -33,6 +33,14 @@ impl CalibrationStore {
         }
     }
 
+    /// A store in a folder of its own.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
     /// Where a calibration with this fingerprint is or would be kept.
     #[must_use]
     pub fn path(&self, model_name: &str, fingerprint: &Fingerprint) -> PathBuf {
@@ -110,7 +118,15 @@ pub fn load(path: &Path) -> Result<Calibration> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::bad_input(format!("cannot read the calibration `{named}`: {error}"))
     })?;
-    if let Ok(OnlySchema { schema }) = serde_json::from_str(&text)
+    parse(&named.to_string(), &text)
+}
+
+/// Reads the text of a saved calibration, called `named` in messages.
+///
+/// # Errors
+/// It is not a calibration (with line and column), or is of another schema.
+pub fn parse(named: &str, text: &str) -> Result<Calibration> {
+    if let Ok(OnlySchema { schema }) = serde_json::from_str(text)
         && !(OLDEST_SCHEMA..=SCHEMA).contains(&schema)
     {
         return Err(Error::bad_input(format!(
@@ -118,7 +134,7 @@ pub fn load(path: &Path) -> Result<Calibration> {
         ))
         .hint("measure again with `--recalibrate`"));
     }
-    let calibration: Calibration = serde_json::from_str(&text).map_err(|error| {
+    let calibration: Calibration = serde_json::from_str(text).map_err(|error| {
         Error::bad_input(format!("`{named}` is not a saved calibration: {error}"))
     })?;
     if calibration

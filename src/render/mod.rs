@@ -6,13 +6,16 @@ mod calibration;
 mod comparison;
 mod demand;
 mod energy;
+mod hardware;
 mod markdown;
 mod memory;
 mod onnx_memory;
 mod plan;
 mod prices;
+mod profiles;
 mod stakes;
 mod text;
+mod transfer;
 
 use crate::{
     caveat::Caveat,
@@ -25,6 +28,7 @@ pub use calibration::{calibration_report, first_look};
 pub use comparison::comparison_report;
 pub use demand::demand_blocks;
 pub use energy::energy_blocks;
+pub use hardware::{cpu_report, gpu_report, hardware_report};
 pub use memory::{
     CardReport, EvaluationReport, Explain, MemoryReport, evaluation_report, memory_report,
 };
@@ -33,8 +37,10 @@ pub use plan::{PlanContext, plan_report};
 pub use prices::{
     ImportSummary, difference_report, import_report, offers_report, one_machine_report,
 };
+pub use profiles::{ProfileRow, profile_report, profiles_report};
 pub use stakes::{fleet_blocks, stakes_blocks};
 pub use text::Style;
+pub use transfer::{Changed, PricedRegret, fit_report, transfer_report};
 
 /// A result in the order in which it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use super::{Report, Table};
 use crate::{
+    estimate::Source,
     plan::advise::{Fit, Kind, Plan, ServingOption, Verdict},
     units::Time,
 };
@@ -38,11 +39,34 @@ pub fn plan_report(plan: &Plan, context: &PlanContext) -> Report {
     }
     report.table(table);
     report.list("Why", plan.reasons.clone());
+    report.list("What the speeds rest on", rests_on(plan));
     report.caveats(&plan.caveats);
     if !context.command.is_empty() {
         report.paragraph("Made by").command(context.command.clone());
     }
     report
+}
+
+/// The sources of the shown speeds, each once, with the machines that it is of.
+fn rests_on(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for option in &plan.options {
+        let source = match &option.source {
+            Source::Measured => continue,
+            Source::Transferred { from } => from.clone(),
+            other => other.to_string(),
+        };
+        let machine = option.machine.instance_type.as_str();
+        match lines.iter_mut().find(|(known, _)| *known == source) {
+            Some((_, machines)) if machines.contains(&machine) => {}
+            Some((_, machines)) => machines.push(machine),
+            None => lines.push((source, vec![machine])),
+        }
+    }
+    lines
+        .into_iter()
+        .map(|(source, machines)| format!("{}: {source}", machines.join(", ")))
+        .collect()
 }
 
 fn answer(plan: &Plan) -> String {

@@ -199,7 +199,7 @@ fn strict_refuses_what_is_only_unproven() {
         "--qps",
         "40",
         "--p95",
-        "200ms",
+        "60ms",
         "--only",
         "cpu",
         "--budget",
@@ -209,6 +209,90 @@ fn strict_refuses_what_is_only_unproven() {
     assert!(loose.contains("This is UNPROVEN"), "{loose}");
     let strict = [&asked[..], &["--strict"]].concat();
     advisor(&strict).exits(1);
+}
+
+#[test]
+fn what_is_unproven_says_which_command_settles_it() {
+    let file = calibration("bert-base");
+    let plan = advisor(&[
+        "plan",
+        "--calibration",
+        &file,
+        "--qps",
+        "40",
+        "--p95",
+        "60ms",
+        "--only",
+        "cpu",
+        "--budget",
+        "1.5",
+        "--format",
+        "json",
+    ])
+    .exits(0)
+    .json();
+    let options = plan["options"].as_array().unwrap();
+    let unproven: Vec<_> = options
+        .iter()
+        .filter(|option| option["verdict"] == "UNPROVEN")
+        .collect();
+    assert!(!unproven.is_empty());
+    for option in unproven {
+        let machine = &option["machine"];
+        let command = format!(
+            "`advisor calibrate --model bert-base --only cpu --machine-type {}/{} --save bert-base.json`",
+            machine["provider"].as_str().unwrap(),
+            machine["instance_type"].as_str().unwrap()
+        );
+        assert!(
+            option["why"].as_str().unwrap().contains(&command),
+            "{option:#}"
+        );
+    }
+}
+
+#[test]
+fn a_gpu_on_which_the_very_model_was_measured_rests_on_that_row() {
+    let file = calibration("resnet50");
+    let plan = advisor(&[
+        "plan",
+        "--calibration",
+        &file,
+        "--qps",
+        "400",
+        "--p95",
+        "200ms",
+        "--only",
+        "gpu",
+        "--provider",
+        "gcp",
+        "--top",
+        "20",
+        "--format",
+        "json",
+    ])
+    .exits(0)
+    .json();
+    let source = |gpu: &str| {
+        let options = plan["options"].as_array().unwrap();
+        let option = options
+            .iter()
+            .find(|option| {
+                option["machine"]["hardware"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with(gpu)
+            })
+            .unwrap_or_else(|| panic!("no {gpu} in {plan:#}"));
+        option["source"]["from"].as_str().unwrap().to_owned()
+    };
+    let t4 = source("T4");
+    assert!(t4.starts_with("resnet50 on T4: "), "{t4}");
+    assert!(t4.contains("MLPerf v"), "{t4}");
+    // Never measured in single precision on an L4: carried there, and MLPerf told beside it.
+    let l4 = source("L4");
+    assert!(l4.contains("carried to L4 by the formula"), "{l4}");
+    assert!(l4.contains("with tuned software: resnet50 on L4: "), "{l4}");
 }
 
 #[test]

@@ -387,6 +387,7 @@ impl<'m> Measurement<'m> {
         caveats.extend(fallback(self.subject.device, &starts));
         caveats.extend(batching_is_off(&rows, self.subject.facts.max_batch));
         Calibration {
+            machine_type: None,
             schema: SCHEMA,
             taken_at: self.taken_at.clone(),
             fingerprint: self.subject.fingerprint(),

@@ -6,14 +6,16 @@ use crate::{
     plan::{
         latency::{
             LatencyCurve,
-            transfer::{CpuTarget, MeasuredOn, to_cpu, to_gpu},
+            transfer::{MeasuredOn, Processor, gpu_to_gpu, on_gpus, to_cpu, to_gpu, work},
         },
         pricing::{Offer, OfferKind, Term},
+        transfer::{Element, Fitted},
     },
     profile::{
         calibration::{Calibration, Device, ModelClass, ModelSummary},
-        hardware::CpuSpec,
+        hardware::{CpuSpec, GpuSpec},
         hardware_book::HardwareBook,
+        import::is_brought_in,
     },
     units::{Bytes, UsdPerHour},
 };
@@ -92,6 +94,11 @@ pub struct Candidate {
 pub struct Evidence<'e> {
     /// Calibrations of the model, of this machine's devices.
     pub calibrations: &'e [Calibration],
+    /// Calibrations of the same model that were taken on other machines: they take
+    /// the place of what would be carried over, and never pass for measured here.
+    pub elsewhere: &'e [Calibration],
+    /// What was learnt from published measurements.
+    pub fitted: &'e Fitted,
     /// Specifications of processors and GPUs.
     pub hardware: &'e HardwareBook,
     /// The specification that comes nearest to this machine's processor.
@@ -120,6 +127,52 @@ impl Evidence<'_> {
 
     fn cpu_calibration(&self) -> Option<&Calibration> {
         self.calibrations.iter().find(|c| c.device == Device::Cpu)
+    }
+
+    /// Those taken elsewhere first: they are there because somebody wanted them used.
+    fn all(&self) -> impl Iterator<Item = &Calibration> {
+        self.elsewhere.iter().chain(self.calibrations)
+    }
+
+    /// The calibration that was taken on this very machine type.
+    fn taken_on(&self, offer: &Offer, kind: Kind) -> Option<&Calibration> {
+        self.all().find(|calibration| {
+            let on_cpu = calibration.device == Device::Cpu;
+            on_cpu == (kind == Kind::Cpu)
+                && calibration.machine_type.as_deref().is_some_and(|taken| {
+                    taken.split_once('/') == Some((&offer.provider, &offer.instance_type))
+                })
+        })
+    }
+
+    /// The GPU calibrations whose device the hardware book knows.
+    fn gpu_calibrations(&self) -> impl Iterator<Item = (&Calibration, &GpuSpec)> {
+        self.all()
+            .filter_map(|calibration| match &calibration.device {
+                Device::Cuda { name, .. } => {
+                    Some((calibration, self.hardware.gpu_by_nvml_name(name)?))
+                }
+                Device::Cpu => None,
+            })
+    }
+}
+
+/// Where a calibration that was taken elsewhere comes from, for people.
+fn elsewhere(calibration: &Calibration) -> Source {
+    let machine = calibration
+        .machine_type
+        .clone()
+        .or_else(|| match &calibration.device {
+            Device::Cuda { name, .. } => Some(name.clone()),
+            Device::Cpu => calibration.machine.cpu.model.known().cloned(),
+        })
+        .unwrap_or_else(|| "another machine".to_owned());
+    let day = calibration.taken_at.get(..10).unwrap_or_default();
+    Source::MeasuredElsewhere {
+        machine: format!(
+            "{machine} on {day}, fingerprint {}",
+            calibration.fingerprint.short()
+        ),
     }
 }
 
@@ -180,6 +233,15 @@ pub fn from_offers(offers: &[&Offer], term: Term, evidence: &Evidence<'_>) -> Ca
             "no GPU was considered: ONNX Runtime has no GPU kernel for tree ensembles",
         ));
     }
+    if work(model).element != Element::Single && evidence.gpu_calibrations().next().is_none() {
+        found.caveats.push(
+            Caveat::new(
+                CaveatKind::Limit,
+                "no GPU was considered: the weights are not in single precision, and what was published of other number formats ran on other software",
+            )
+            .hint("calibrate on a machine with a GPU and bring the result in with `advisor profiles import`"),
+        );
+    }
     if evidence.cpu_calibration().is_some() && evidence.here.is_none() {
         found.caveats.push(
             Caveat::new(
@@ -216,51 +278,113 @@ fn cheapest<'o>(offers: &[&'o Offer], term: Term) -> Vec<&'o Offer> {
 struct Curves<'e> {
     evidence: &'e Evidence<'e>,
     model: &'e ModelSummary,
-    measured: Vec<LatencyCurve>,
+    /// CPU calibrations that can be carried over; this machine's first.
+    bases: Vec<Base<'e>>,
+    /// GPU calibrations with their curves.
+    gpus: Vec<(&'e Calibration, &'e GpuSpec, Vec<LatencyCurve>)>,
     made: BTreeMap<String, Arc<Vec<LatencyCurve>>>,
+}
+
+/// A CPU calibration with what carrying it over needs.
+struct Base<'e> {
+    cpu: &'e CpuSpec,
+    threads: u32,
+    name: String,
+    curves: Vec<LatencyCurve>,
 }
 
 type Made = (String, Arc<Vec<LatencyCurve>>, String, Bytes);
 
 impl<'e> Curves<'e> {
     fn new(evidence: &'e Evidence<'e>, model: &'e ModelSummary) -> Self {
-        let measured = evidence
-            .cpu_calibration()
-            .and_then(|calibration| {
-                LatencyCurve::from_calibration(calibration, &Source::Measured).ok()
+        let base = |calibration: &Calibration, cpu: Option<&'e CpuSpec>, name: &str| {
+            Some(Base {
+                cpu: cpu?,
+                threads: calibration.fingerprint.usable_threads,
+                name: name.to_owned(),
+                curves: LatencyCurve::from_calibration(calibration, &Source::Measured).ok()?,
             })
-            .unwrap_or_default();
+        };
+        let here = evidence
+            .cpu_calibration()
+            .and_then(|calibration| base(calibration, evidence.here, evidence.here_name));
+        let others = evidence
+            .elsewhere
+            .iter()
+            .filter(|calibration| calibration.device == Device::Cpu)
+            .filter(|calibration| !is_brought_in(calibration))
+            .filter_map(|calibration| {
+                let cpu = evidence.hardware.nearest_cpu(&calibration.machine);
+                let name = calibration.machine_type.as_deref();
+                base(calibration, cpu, name.unwrap_or("another machine"))
+            });
         Self {
             evidence,
             model,
-            measured,
+            bases: here.into_iter().chain(others).collect(),
+            gpus: evidence
+                .gpu_calibrations()
+                .filter_map(|(calibration, spec)| {
+                    let source = elsewhere(calibration);
+                    let curves = LatencyCurve::from_calibration(calibration, &source).ok()?;
+                    Some((calibration, spec, curves))
+                })
+                .collect(),
             made: BTreeMap::new(),
         }
     }
 
+    /// Curves under a key, made if they are not there yet.
+    fn once(
+        made: &mut BTreeMap<String, Arc<Vec<LatencyCurve>>>,
+        key: &str,
+        make: impl FnOnce() -> Vec<LatencyCurve>,
+    ) -> Option<Arc<Vec<LatencyCurve>>> {
+        let curves = match made.get(key) {
+            Some(curves) => Arc::clone(curves),
+            None => {
+                let curves = Arc::new(make());
+                made.insert(key.to_owned(), Arc::clone(&curves));
+                curves
+            }
+        };
+        (!curves.is_empty()).then_some(curves)
+    }
+
     fn cpu(&mut self, offer: &Offer) -> Option<Made> {
-        let spec = self.evidence.hardware.cpu(offer.cpu.as_deref()?)?;
-        let here = self.evidence.here?;
-        let calibration = self.evidence.cpu_calibration()?;
+        let evidence = self.evidence;
+        let spec = evidence.hardware.cpu(offer.cpu.as_deref()?)?;
+        let hardware = format!("{} vCPU {}", offer.vcpus, spec.microarchitecture);
+        if let Some(taken) = evidence.taken_on(offer, Kind::Cpu) {
+            let key = format!("measured {}/{}", offer.provider, offer.instance_type);
+            let curves = Self::once(&mut self.made, &key, || {
+                LatencyCurve::from_calibration(taken, &elsewhere(taken)).unwrap_or_default()
+            })?;
+            return Some((key, curves, hardware, offer.memory));
+        }
+        let same = |base: &&Base<'_>| base.cpu.microarchitecture == spec.microarchitecture;
+        let base = self
+            .bases
+            .iter()
+            .filter(same)
+            .min_by_key(|base| base.threads.abs_diff(offer.vcpus))
+            .or_else(|| self.bases.first())?;
+        let (fitted, model) = (evidence.fitted, self.model);
         let key = format!("cpu {} {}", spec.name, offer.vcpus);
-        let (measured, model) = (&self.measured, self.model);
-        let curves = self.made.entry(key.clone()).or_insert_with(|| {
+        let curves = Self::once(&mut self.made, &key, || {
             let from = MeasuredOn {
-                cpu: here,
-                threads: calibration.fingerprint.usable_threads,
-                name: self.evidence.here_name,
+                cpu: base.cpu,
+                threads: base.threads,
+                name: &base.name,
+                curves: &base.curves,
             };
-            let target = CpuTarget {
+            let target = Processor {
                 cpu: spec,
                 vcpus: offer.vcpus,
             };
-            Arc::new(to_cpu(measured, model, from, target))
-        });
-        if curves.is_empty() {
-            return None;
-        }
-        let hardware = format!("{} vCPU {}", offer.vcpus, spec.microarchitecture);
-        Some((key, Arc::clone(curves), hardware, offer.memory))
+            to_cpu(fitted, model, from, target)
+        })?;
+        Some((key, curves, hardware, offer.memory))
     }
 
     fn gpu(&mut self, offer: &Offer) -> Option<Made> {
@@ -269,18 +393,46 @@ impl<'e> Curves<'e> {
             // Part of a GPU is not as fast as a whole one, and how fast is not known.
             return None;
         }
-        let spec = self.evidence.hardware.gpu(&part.name)?;
-        let key = format!("gpu {} {}", spec.name, part.count);
-        let model = self.model;
-        let curves = self
-            .made
-            .entry(key.clone())
-            .or_insert_with(|| Arc::new(to_gpu(model, spec, part.count).into_iter().collect()));
-        if curves.is_empty() {
-            return None;
-        }
+        let evidence = self.evidence;
+        let spec = evidence.hardware.gpu(&part.name)?;
         let hardware = format!("{} × {}", part.count, spec.name);
-        Some((key, Arc::clone(curves), hardware, part.memory))
+        let taken = evidence.taken_on(offer, Kind::Gpu);
+        let measured = self
+            .gpus
+            .iter()
+            .find(|(calibration, _, _)| taken.is_some_and(|t| std::ptr::eq(t, *calibration)))
+            .or_else(|| {
+                self.gpus.iter().find(|(calibration, from, _)| {
+                    from.name == spec.name && !is_brought_in(calibration)
+                })
+            });
+        let key = match taken {
+            Some(_) => format!("measured {}/{}", offer.provider, offer.instance_type),
+            None => format!("gpu {} {}", spec.name, part.count),
+        };
+        let model = self.model;
+        let first = self
+            .gpus
+            .iter()
+            .find(|(calibration, _, _)| !is_brought_in(calibration));
+        let curves = Self::once(&mut self.made, &key, || match (measured, first) {
+            (Some((calibration, _, curves)), _) => {
+                on_gpus(curves, part.count, &elsewhere(calibration))
+            }
+            (None, Some((_, from, curves))) => {
+                gpu_to_gpu(evidence.fitted, (curves, from), (spec, part.count))
+                    .into_iter()
+                    .collect()
+            }
+            (None, None) => to_gpu(
+                (evidence.fitted, evidence.hardware),
+                model,
+                (spec, part.count),
+            )
+            .into_iter()
+            .collect(),
+        })?;
+        Some((key, curves, hardware, part.memory))
     }
 }
 

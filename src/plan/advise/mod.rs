@@ -11,6 +11,7 @@ mod option;
 mod plan;
 mod question;
 mod reasons;
+mod settle;
 mod sizing;
 mod stakes;
 mod turning;

@@ -6,6 +6,7 @@ use super::{
     machine::{Candidates, Evidence, Kind},
     option::{ServingOption, Verdict},
     question::{Accept, Question},
+    settle::Settling,
     sizing::{Room, Sizer},
     stakes::{Saving, idle_gpu, savings},
     turning::{Turning, turning},
@@ -87,8 +88,21 @@ pub fn advise(
             .into_iter()
             .flat_map(option_caveats),
     );
-    let mut reasons = super::reasons::reasons(&options, recommended, question, turning.as_ref());
+    let settling = Settling::of(model);
+    let mut reasons = super::reasons::reasons(
+        &options,
+        (recommended, turning.as_ref()),
+        question,
+        &settling,
+    );
     reasons.extend(idle_gpu(&options));
+    let mut options = options;
+    for option in options.iter_mut().filter(|o| Settling::would_help(o)) {
+        let command = settling.command(option);
+        option
+            .why
+            .push_str(&format!("; {command} there settles it"));
+    }
     Ok(Plan {
         question: question.clone(),
         model: model.clone(),

@@ -4,17 +4,17 @@ use super::{
     machine::Kind,
     option::{ServingOption, Verdict},
     question::Question,
+    settle::Settling,
     turning::Turning,
 };
-use crate::estimate::Source;
 
 /// One sentence each, without a final full stop.
 #[must_use]
 pub fn reasons(
     options: &[ServingOption],
-    recommended: Option<usize>,
+    (recommended, turning): (Option<usize>, Option<&Turning>),
     question: &Question,
-    turning: Option<&Turning>,
+    settling: &Settling,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     let winner = recommended.and_then(|i| options.get(i));
@@ -34,7 +34,7 @@ pub fn reasons(
         }
     }
     if let Some(winner) = winner {
-        reasons.extend(what_would_settle(winner, options));
+        reasons.extend(what_would_settle(winner, options, settling));
     }
     reasons
 }
@@ -133,19 +133,23 @@ fn why_it_lost(winner: &ServingOption, loser: &ServingOption, turning: Option<&T
 }
 
 /// A cheaper option that is only unproven, and how it could be proven.
-fn what_would_settle(winner: &ServingOption, options: &[ServingOption]) -> Option<String> {
+fn what_would_settle(
+    winner: &ServingOption,
+    options: &[ServingOption],
+    settling: &Settling,
+) -> Option<String> {
     let unproven = options
         .iter()
-        .filter(|o| {
-            o.verdict == Verdict::Unproven && matches!(o.source, Source::Transferred { .. })
-        })
+        .filter(|option| Settling::would_help(option))
         .min_by(|a, b| a.cost.cmp(&b.cost))?;
     let saves = unproven.cost < winner.cost || unproven == winner;
     saves.then(|| {
         format!(
-            "{} at {} is unproven because its speed was carried over, not measured; run `advisor plan` with `--here` on such a machine to settle it",
+            "{} at {} is unproven because its speed was carried over, not measured; to settle it, run {} on such a machine and `advisor profiles import {}.json` here",
             name(unproven),
-            cost(unproven)
+            cost(unproven),
+            settling.command(unproven),
+            settling.name(),
         )
     })
 }

@@ -15,6 +15,7 @@ mod identity;
 pub mod import;
 mod offer;
 mod owned;
+mod per_device;
 mod select;
 
 pub use book::PriceBook;
@@ -25,6 +26,7 @@ pub use discount::{Discount, DiscountScope};
 pub use identity::BookHash;
 pub use offer::{Billing, GpuPart, Interruption, Offer, Price, Term};
 pub use owned::OwnedCost;
+pub use per_device::prices_per_device;
 pub use select::{OfferFilter, OfferKind};
 
 #[cfg(test)]

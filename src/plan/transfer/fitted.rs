@@ -6,8 +6,7 @@ use super::{
     cloud::{CpuForm, Regime, Run, runs},
     conformal::{HeldOut, LEVEL},
     evaluate::{
-        Case, Origin, Out, cloud_cases, device_cases, form_cases, processor_cases,
-        stack_disagreement,
+        Case, Origin, Out, cloud_cases, design_cases, device_cases, form_cases, stack_disagreement,
     },
     evidence::{self, Published},
     image::convolution_balance,
@@ -242,7 +241,11 @@ pub fn fit(bench: &Benchmarks, hardware: &HardwareBook, fitted_on: &str) -> Resu
         arithmetic: cpu_form(Regime::Arithmetic),
         memory: cpu_form(Regime::Memory),
         same_design: half_width(&same, "processors of one design")?,
-        other_design: half_width(&processor_cases(bench), "processors of other designs")?,
+        // Of the very form that plans use, which no other split with single precision is of.
+        other_design: half_width(
+            &design_cases(bench, hardware),
+            "processors of other designs",
+        )?,
     };
     Ok(Fitted {
         schema: SCHEMA,

@@ -28,7 +28,7 @@ pub use evidence::Published;
 pub use fitted::{CpuFit, Fitted, GpuFit, GpuHalfWidths, fit};
 pub use powers::GpuPowers;
 pub use predict::{
-    BATCH_SIZES, CpuMeasured, CpuPoint, CpuTarget, Predicted, Prediction, Work, WorkKind,
+    BATCH_SIZES, CpuMeasured, CpuPoint, CpuTarget, Element, Predicted, Prediction, Work, WorkKind,
 };
 pub use regret::{PROCESSORS, Prices, Regret, regret};
 pub use tables::{GpuForm, StackFactor};

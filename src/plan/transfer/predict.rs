@@ -34,12 +34,49 @@ impl WorkKind {
     }
 }
 
-/// What one pass over a model asks of a device: single precision, as ONNX
-/// Runtime runs it.
+/// By how much half widths grow for work of which the tables have none. An
+/// assumption: nothing was published to learn it from.
+const UNLIKE_ANY: f64 = 1.5;
+
+/// The numbers that a model's weights are stored in: a key, never averaged over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// 32 bits, as exported by default.
+    Single,
+    /// 16 bits.
+    Half,
+    /// 8 bits, as quantised models have them.
+    EightBit,
+}
+
+impl Element {
+    /// What most weights must be, by bytes over parameters.
+    #[must_use]
+    pub fn of(weight_bytes: Bytes, parameters: u64) -> Self {
+        match weight_bytes.get() as f64 / parameters.max(1) as f64 {
+            per if per < 1.5 => Self::EightBit,
+            per if per < 3.0 => Self::Half,
+            _ => Self::Single,
+        }
+    }
+
+    /// Its bytes.
+    const fn bytes(self) -> f64 {
+        match self {
+            Self::Single => 4.0,
+            Self::Half => 2.0,
+            Self::EightBit => 1.0,
+        }
+    }
+}
+
+/// What one pass over a model asks of a device, as ONNX Runtime runs it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Work {
     /// What kind of work it is.
     pub kind: WorkKind,
+    /// What its weights are stored in.
+    pub element: Element,
     /// Arithmetic for one item.
     pub flops: Flops,
     /// Bytes of the weights.
@@ -54,9 +91,9 @@ pub struct Work {
 }
 
 impl Work {
-    /// Learnt parameters, of four bytes each.
+    /// Learnt parameters.
     pub(super) fn parameters(&self) -> f64 {
-        self.weight_bytes.get() as f64 / 4.0
+        self.weight_bytes.get() as f64 / self.element.bytes()
     }
 
     /// Bytes that convolutions and matrix products alone move: what published

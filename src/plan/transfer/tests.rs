@@ -35,6 +35,7 @@ fn refitted() -> String {
 fn work(kind: WorkKind, gflop: f64, weights_mb: f64, activations_mb: f64) -> Work {
     Work {
         kind,
+        element: Element::Single,
         flops: Flops::new(gflop * 1e9).unwrap(),
         weight_bytes: Bytes::new((weights_mb * 1e6) as u64),
         activation_bytes: Bytes::new((activations_mb * 1e6) as u64),

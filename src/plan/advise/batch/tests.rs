@@ -191,6 +191,8 @@ fn answer(asked: &BatchQuestion, candidates: Vec<Candidate>) -> Result<BatchPlan
     let calibrations = [calibration()];
     let evidence = Evidence {
         calibrations: &calibrations,
+        elsewhere: &[],
+        fitted: &crate::plan::transfer::Fitted::shipped()?,
         hardware: &hardware,
         here: None,
         here_name: "here",

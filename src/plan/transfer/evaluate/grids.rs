@@ -296,7 +296,7 @@ pub(in crate::plan::transfer) fn carried_between_processors<'b>(
 }
 
 /// Each processor predicted from all others, by its cores, power and instruction set.
-pub(in crate::plan::transfer) fn processor_cases(bench: &Benchmarks) -> Vec<Case> {
+fn processor_cases(bench: &Benchmarks) -> Vec<Case> {
     let mut out = Vec::new();
     for rows in tables_of_openvino(bench).values() {
         let cells = processor_cells(bench, rows);

@@ -6,10 +6,8 @@ mod grids;
 mod images;
 mod tables;
 
-pub(super) use cloud::{Origin, cloud_cases, difficulty};
-pub(super) use grids::{
-    MLPERF, carried_between_processors, eight_bit_peak, grid_of_mlperf, processor_cases,
-};
+pub(super) use cloud::{Origin, cloud_cases, design_cases, difficulty};
+pub(super) use grids::{MLPERF, carried_between_processors, eight_bit_peak, grid_of_mlperf};
 pub(super) use images::{DatasheetRow, FOLDS, device_cases, family_fold};
 pub(super) use tables::{Out, form_cases, stack_disagreement};
 

@@ -1,7 +1,7 @@
 //! Service times on a GPU, from what the model asks and what published tables
 //! say of GPUs.
 
-use super::{Predicted, Prediction, Work, WorkKind};
+use super::{Element, Predicted, Prediction, UNLIKE_ANY, Work, WorkKind};
 use crate::{
     estimate::{Estimate, Source},
     plan::transfer::{
@@ -13,10 +13,6 @@ use crate::{
     profile::{hardware::GpuSpec, hardware_book::HardwareBook},
     units::{Fraction, Time},
 };
-
-/// By how much half widths grow for work of which the tables have none. An
-/// assumption: nothing was published to learn it from.
-const UNLIKE_ANY: f64 = 1.5;
 
 /// What an estimate for a GPU rests on.
 enum Ground<'f> {
@@ -30,8 +26,9 @@ enum Ground<'f> {
 
 impl Fitted {
     /// Service times of a model on a GPU through ONNX Runtime's CUDA provider;
-    /// none for other vendors' devices, which it does not run on, and for a model
-    /// that takes no batch.
+    /// none for other vendors' devices, which it does not run on, for a model
+    /// that takes no batch, and for weights that are not in single precision: what
+    /// was learnt is of that alone.
     ///
     /// No published table is of exactly that stack in single precision, so the
     /// interval is widened by how far two frameworks disagree on the same network.
@@ -42,7 +39,7 @@ impl Fitted {
         gpu: &GpuSpec,
         hardware: &HardwareBook,
     ) -> Option<Prediction> {
-        if gpu.vendor != "nvidia" {
+        if gpu.vendor != "nvidia" || work.element != Element::Single {
             return None;
         }
         let known = self.gpu.devices.contains(&gpu.name);
@@ -144,8 +141,12 @@ impl Fitted {
                 let first = curves
                     .first()
                     .map_or_else(String::new, |(curve, _)| curve.sentence());
+                let more = match curves.len() {
+                    0 | 1 => String::new(),
+                    n => format!(" and {} more curves of the same work", n - 1),
+                };
                 format!(
-                    "{first}; carried to {} by the formula over {rows} published rows",
+                    "{first}{more}; carried to {} by the formula over {rows} published rows",
                     gpu.name
                 )
             }
