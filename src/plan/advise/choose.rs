@@ -2,10 +2,11 @@
 //! objectives, found best first, so that few of a thousand are simulated.
 
 use super::{
+    at_load::{REQUESTS_SHOWN, at_load, holds_at},
     machine::{Candidate, Kind},
     option::{Predicted, ServingOption, Setup, Verdict},
     question::Question,
-    sizing::{REQUESTS_SHOWN, REQUESTS_SIZING, Sized, Sizer, at_load},
+    sizing::{REQUESTS_SIZING, Sized, Sizer},
 };
 use crate::{
     error::Result,
@@ -186,6 +187,16 @@ pub fn option(
             (question, replicas, requests),
         )
     };
+    let decides = match wanted {
+        Verdict::Meets => End::Pessimistic,
+        Verdict::Unproven | Verdict::Misses => End::Middle,
+    };
+    let may_hold = |setup: Setup, replicas, requests| {
+        if wanted == Verdict::Misses {
+            return Ok(true);
+        }
+        holds_at(decides, curve, &setup, (question, replicas, requests))
+    };
     let mut replicas = chosen.replicas;
     let mut setup = most;
     for max_batch in batch_sizes_below(curve, &most) {
@@ -194,22 +205,32 @@ pub fn option(
             batch_window: Time::ZERO,
             ..most
         };
-        if run(smaller, replicas, REQUESTS_SIZING)?.verdict <= wanted {
+        if may_hold(smaller, replicas, REQUESTS_SIZING)?
+            && run(smaller, replicas, REQUESTS_SIZING)?.verdict <= wanted
+        {
             setup = smaller;
             break;
         }
     }
-    let mut best = run(setup, replicas, REQUESTS_SHOWN)?;
-    if best.verdict > wanted && setup != most {
-        best = run(most, replicas, REQUESTS_SHOWN)?;
+    let mut best = None;
+    if setup != most && may_hold(setup, replicas, REQUESTS_SHOWN)? {
+        best = Some(run(setup, replicas, REQUESTS_SHOWN)?);
     }
-    for _ in 0..added {
-        if best.verdict <= wanted {
+    for attempt in 0..=added {
+        if best.as_ref().is_some_and(|best| best.verdict <= wanted) {
             break;
         }
-        replicas += (chosen.replicas / ONE_IN).max(1);
-        best = run(most, replicas, REQUESTS_SHOWN)?;
+        if attempt > 0 {
+            replicas += (chosen.replicas / ONE_IN).max(1);
+        }
+        // The last one is shown, whatever its verdict.
+        if attempt == added || may_hold(most, replicas, REQUESTS_SHOWN)? {
+            best = Some(run(most, replicas, REQUESTS_SHOWN)?);
+        }
     }
+    let Some(best) = best else {
+        return Ok(None);
+    };
     Ok(Some(within_budget(
         short_of_load(best, chosen, question),
         question,

@@ -1,5 +1,6 @@
 //! From curves, prices and a question to a plan.
 
+mod at_load;
 mod batch;
 mod bound;
 mod choose;

@@ -7,6 +7,7 @@ use crate::{
         advise::{Candidate, Machine},
         latency::{BatchPoint, LatencyCurve},
         pricing::Term,
+        transfer::Fitted,
     },
     profile::{
         calibration::{Calibration, SessionLayout},
@@ -87,8 +88,11 @@ fn plan_for(list: &[Candidate], rate: f64, budget: Option<f64>) -> Plan {
         list: list.to_vec(),
         caveats: Vec::new(),
     };
+    let fitted = Fitted::shipped().unwrap();
     let evidence = Evidence {
         calibrations: &calibrations,
+        elsewhere: &[],
+        fitted: &fitted,
         hardware: &hardware,
         here: None,
         here_name: "here",

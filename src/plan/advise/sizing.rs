@@ -5,22 +5,21 @@ use super::{
     bound::curve_bound,
     footprint::{Fit, MemoryFit, MemoryUse},
     machine::{Candidate, Kind},
-    option::{Predicted, Setup},
+    option::Setup,
     question::Question,
 };
 use crate::{
     error::Result,
-    estimate::Estimate,
     plan::{
         latency::{End, LatencyCurve, curve::at},
         queueing::{
-            Alternative, IdleSlowdown, Outcome, Replicas, SearchSpace, ServicePoint, ServiceRange,
-            ServiceTimes, SimulationOptions, Simulator, best_configuration_above,
+            Alternative, IdleSlowdown, SearchSpace, ServicePoint, ServiceRange,
+            ServiceTimes, SimulationOptions, best_configuration_above,
         },
     },
     profile::calibration::{ModelSummary, SessionLayout},
     units::{Fraction, Rate, Time},
-    workload::{Batcher, Percentile, ServingConfiguration},
+    workload::{Batcher, Percentile, },
 };
 use std::{
     collections::BTreeMap,
@@ -30,10 +29,6 @@ use std::{
 /// Requests of the runs that size a replica. What comes out is checked by longer
 /// runs before it is shown.
 pub const REQUESTS_SIZING: u32 = 10_000;
-
-/// Requests of the run that a printed percentile rests on: its own noise is then
-/// below the noise of any calibration (0.7 % of a p95 at half load).
-pub const REQUESTS_SHOWN: u32 = 100_000;
 
 /// Below this slowdown by the other instances contention is not simulated.
 const HARDLY_DISTURBED: f64 = 1.06;
@@ -49,10 +44,6 @@ const WORTH_BATCHING: f64 = 0.03;
 
 /// The largest batch must make an item cheaper by this share for windows to be tried.
 const WORTH_WAITING: f64 = 0.15;
-
-/// More replicas than this behind a balancer behave as this many with their
-/// share of the load.
-const REPLICAS_SIMULATED: u64 = 16;
 
 /// What one replica of a machine carries, set up at its best.
 #[derive(Debug, Clone, PartialEq)]
@@ -349,121 +340,4 @@ pub fn service_times(
         waiting == Waiting::Counts && curve.idle.iter().any(|(_, factor)| *factor > HARDLY_SLOWED);
     let idle = slowed.then(|| IdleSlowdown::new(&curve.idle)).transpose()?;
     ServiceTimes::new(points, idle)
-}
-
-/// Latencies of a setup at a load.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AtLoad {
-    /// The shown percentiles and those of the objectives.
-    pub predicted: Vec<Predicted>,
-    /// Share of time that the instances are busy; 1 at overload.
-    pub utilisation: Fraction,
-    /// Mean items per batch.
-    pub mean_batch: f64,
-}
-
-/// Simulates a setup under the whole load in runs of that many requests, at the estimate and at both ends of
-/// the service times' interval.
-///
-/// # Errors
-/// The setup cannot be started.
-pub fn at_load(
-    curve: &LatencyCurve,
-    setup: &Setup,
-    question: &Question,
-    (replicas, requests): (u64, u32),
-) -> Result<AtLoad> {
-    let slos = question.slos.as_slice();
-    let mut percentiles: Vec<Percentile> = Percentile::SHOWN.to_vec();
-    percentiles.extend(slos.iter().map(|slo| slo.percentile));
-    percentiles.sort();
-    percentiles.dedup();
-    let simulator = Simulator::new(SimulationOptions {
-        requests,
-        percentiles: percentiles.clone(),
-        ..SimulationOptions::default()
-    })?;
-    let configuration = ServingConfiguration::when_free(
-        setup.layout.instances,
-        setup.max_batch,
-        setup.batch_window,
-    )
-    .with_threads(setup.layout.intra_op_threads);
-    let simulated = replicas.clamp(1, REPLICAS_SIMULATED);
-    let rate = question
-        .rate
-        .scaled(simulated as f64 / replicas.max(1) as f64);
-    let run = |end| -> Result<Outcome> {
-        let service = service_times(curve, (end, Waiting::Counts), setup.max_batch)?;
-        if question.balancer == crate::workload::Balancer::Random {
-            // A random split of Poisson arrivals is Poisson again.
-            return simulator.run(
-                &service,
-                &configuration,
-                rate.scaled(1.0 / simulated as f64),
-            );
-        }
-        let replicas = Replicas {
-            count: simulated as u32,
-            balancer: question.balancer,
-        };
-        simulator.run_replicas(&service, &configuration, replicas, rate)
-    };
-    let (middle, fast, slow) = (
-        run(End::Middle)?,
-        run(End::Optimistic)?,
-        run(End::Pessimistic)?,
-    );
-    let level = curve
-        .points
-        .first()
-        .map_or(Fraction::saturating(0.9), |point| point.busy.level);
-    let predicted = percentiles
-        .into_iter()
-        .map(|percentile| Predicted {
-            percentile,
-            objective: slos
-                .iter()
-                .find(|slo| slo.percentile == percentile)
-                .map(|slo| slo.latency),
-            latency: joined(percentile, [&middle, &fast, &slow], (level, curve)),
-            open_ended: slow.steady().is_none(),
-        })
-        .collect();
-    Ok(AtLoad {
-        predicted,
-        utilisation: middle
-            .steady()
-            .map_or(Fraction::saturating(1.0), |s| s.utilisation),
-        mean_batch: middle
-            .steady()
-            .map_or(f64::from(setup.max_batch), |s| s.mean_batch),
-    })
-}
-
-/// The estimate with an interval that joins the ends of the service times and
-/// the noise of the simulation, as independent errors.
-fn joined(
-    percentile: Percentile,
-    [middle, fast, slow]: [&Outcome; 3],
-    (level, curve): (Fraction, &LatencyCurve),
-) -> Option<Estimate<Time>> {
-    let entry = |outcome: &Outcome| {
-        outcome
-            .steady()
-            .and_then(|s| s.percentile(percentile))
-            .copied()
-    };
-    let middle = entry(middle)?;
-    let value = middle.value?;
-    let below = |other: Option<Time>| other.map_or(0.0, |t| (value - t).get());
-    let above = |other: Option<Time>| other.map_or(0.0, |t| (t - value).get());
-    let down = below(entry(fast).and_then(|e| e.value)).hypot(below(middle.low));
-    let up = above(entry(slow).and_then(|e| e.value)).hypot(above(middle.high));
-    Some(Estimate::new(
-        value,
-        (value - Time::saturating(down), value + Time::saturating(up)),
-        level,
-        curve.source.clone(),
-    ))
 }
