@@ -427,10 +427,10 @@ pub struct MemoryArgs {
     #[arg(long, short, value_name = "N", value_delimiter = ',')]
     pub batch: Vec<u64>,
     /// With `--model`: size of a free dimension other than the batch; may be repeated.
-    #[arg(long = "dim", value_name = "NAME=N", requires = "model", value_parser = parse_dimension)]
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dimension)]
     pub dims: Vec<(String, u64)>,
     /// With `--model`: also measure, each batch size in a fresh process on this machine.
-    #[arg(long, requires = "model")]
+    #[arg(long)]
     pub measure: bool,
     /// Tokens per sequence (of the prompt, when generating) [default: the model's own].
     #[arg(long, value_name = "TOKENS")]

@@ -39,6 +39,12 @@ pub(super) fn run(global: &Global, args: &MemoryArgs) -> Result<Outcome> {
     if let Some(name) = &args.subject.model {
         return memory_onnx::run(global, args, name);
     }
+    if args.measure || !args.dims.is_empty() {
+        return Err(Error::bad_input(
+            "--measure and --dim go with `--model` only: there is no file to load",
+        )
+        .hint("name a reference model or an ONNX file, as in `--model minilm-l6`"));
+    }
     let question = question(args)?;
     let footprint = memory::estimate(&question)?;
     let folders = Folders::resolve(global)?;
