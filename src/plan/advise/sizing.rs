@@ -13,13 +13,13 @@ use crate::{
     plan::{
         latency::{End, LatencyCurve, curve::at},
         queueing::{
-            Alternative, IdleSlowdown, SearchSpace, ServicePoint, ServiceRange,
-            ServiceTimes, SimulationOptions, best_configuration_above,
+            Alternative, IdleSlowdown, SearchSpace, ServicePoint, ServiceRange, ServiceTimes,
+            SimulationOptions, best_configuration_above,
         },
     },
     profile::calibration::{ModelSummary, SessionLayout},
     units::{Fraction, Rate, Time},
-    workload::{Batcher, Percentile, },
+    workload::{Batcher, Percentile},
 };
 use std::{
     collections::BTreeMap,
