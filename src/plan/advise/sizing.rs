@@ -18,7 +18,7 @@ use crate::{
         },
     },
     profile::calibration::{ModelSummary, SessionLayout},
-    units::{Fraction, Rate, Time},
+    units::{Rate, Time},
     workload::{Batcher, Percentile},
 };
 use std::{
