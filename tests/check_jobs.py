@@ -6,19 +6,34 @@ Needs `skypilot` and `kubernetes-validate` from PyPI:
     venv/bin/python tests/check_jobs.py target/debug/advisor
 """
 
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
+HOME = tempfile.mkdtemp()
+os.environ["HOME"] = HOME
+shutil.copytree(
+    pathlib.Path(__file__).parent / "data/prices/import/skypilot", f"{HOME}/.sky/catalogs/v8"
+)
+for catalogue in pathlib.Path(HOME).glob(".sky/catalogs/v8/*/*.csv"):
+    catalogue.touch()
+
 import kubernetes_validate
 import sky
 import yaml
+from sky.utils import common_utils, schemas
 
+# Against SkyPilot's schema of tasks.
 SKYPILOT = [
     "aws/c7i.2xlarge", "gcp/g2-standard-4", "gcp/n1-standard-4+1xT4",
-    "azure/Standard_D8s_v5", "lambda/gpu_1x_a10",
+    "azure/Standard_D8s_v5", "lambda/gpu_1x_a6000",
 ]
+# Against its parser as well, which looks machine types up in its catalogues: those
+# in the excerpts of them in tests/data, so that no network is needed.
+IN_EXCERPTS = ["lambda/cpu_4x_general", "lambda/gpu_1x_a6000"]
 KUBERNETES = ["aws/c7i.2xlarge", "aws/g6.xlarge", "aws/c7g.large", "gcp/g2-standard-4"]
 
 
@@ -37,7 +52,7 @@ def written(program, engine, types, folder, more=()):
 def refused(check, value):
     try:
         check(value)
-    except Exception:
+    except (Exception, SystemExit):
         return True
     return False
 
@@ -45,14 +60,25 @@ def refused(check, value):
 def main(program):
     program = str(pathlib.Path(program).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        for path in written(program, "skypilot", SKYPILOT, f"{folder}/sky"):
+        def schema(config):
+            common_utils.validate_schema(config, schemas.get_task_schema(), "not a task: ")
+
+        for path in written(program, "skypilot", SKYPILOT, f"{folder}/schema"):
+            config = yaml.safe_load(path.read_text())
+            schema(config)
+            # The schema really judges: a field that it does not know is refused.
+            assert refused(schema, {**config, "nonsense": 1})
+            print(f"skypilot {sky.__version__}: {path.name}: valid")
+        for path in written(program, "skypilot", IN_EXCERPTS, f"{folder}/parser"):
             task = sky.Task.from_yaml(str(path))
             (resources,) = task.resources
-            assert resources.instance_type and task.run and task.setup, path
-            # The parser really judges: a field that it does not know is refused.
+            assert resources.instance_type, resources
+            assert "calibrate" in task.run and task.setup, task
             config = yaml.safe_load(path.read_text())
-            assert refused(sky.Task.from_yaml_config, {**config, "nonsense": 1})
-            print(f"skypilot {sky.__version__}: {path.name}: {resources}")
+            config["resources"]["instance_type"] = "no_such_type"
+            # Machine types are looked up when the resources are first looked at.
+            assert refused(lambda value: repr(sky.Task.from_yaml_config(value).resources), config)
+            print(f"skypilot {sky.__version__}: {path.name}: parsed: {resources}")
         more = ("--image", "registry.example/advisor:1")
         for path in written(program, "kubernetes", KUBERNETES, f"{folder}/k8s", more):
             job = yaml.safe_load(path.read_text())

@@ -1,11 +1,7 @@
 //! `advisor fit-hardware`.
 
 use super::{
-    Outcome,
-    args::{FitHardwareArgs, Global},
-    books,
-    folders::Folders,
-    output, prices,
+    Outcome, args::Global, books, folders::Folders, hardware_args::FitHardwareArgs, output, prices,
 };
 use crate::{
     error::{Error, Result},

@@ -2,9 +2,10 @@
 
 use super::{
     Outcome,
-    args::{Global, HardwareCommand, Kind},
+    args::{Global, Kind},
     books,
     folders::Folders,
+    hardware_args::HardwareCommand,
     output,
 };
 use crate::{

@@ -13,6 +13,7 @@ mod fit_hardware;
 mod fleet;
 mod folders;
 mod hardware;
+mod hardware_args;
 mod interrupt;
 mod memory;
 mod memory_onnx;

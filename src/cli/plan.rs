@@ -74,20 +74,7 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
     // Bad price tables are bad input: found before minutes of measuring.
     let hardware = books::hardware(&folders)?;
     let book = books::book(&args.prices, &folders, &hardware)?;
-    let filter = OfferFilter {
-        providers: args.providers.clone(),
-        regions: args.regions.clone(),
-        term: question.term,
-        kind: args.only.map(|kind| match kind {
-            KindArg::Cpu => OfferKind::Cpu,
-            KindArg::Gpu => OfferKind::Gpu,
-        }),
-    };
-    let (offers, passed_over) = if args.here {
-        (Vec::new(), None)
-    } else {
-        plausible(&book, &filter)?
-    };
+    let (offers, passed_over) = offers(args, &question, &book)?;
 
     let from = MeasuredFrom {
         calibrations: &args.calibrations,
@@ -207,6 +194,27 @@ fn extras(
         followed,
         energy,
     })
+}
+
+/// The offers that were asked for; none for a plan for this machine alone.
+fn offers<'b>(
+    args: &PlanArgs,
+    question: &Question,
+    book: &'b PriceBook,
+) -> Result<(Vec<&'b Offer>, Option<Caveat>)> {
+    if args.here {
+        return Ok((Vec::new(), None));
+    }
+    let filter = OfferFilter {
+        providers: args.providers.clone(),
+        regions: args.regions.clone(),
+        term: question.term,
+        kind: args.only.map(|kind| match kind {
+            KindArg::Cpu => OfferKind::Cpu,
+            KindArg::Gpu => OfferKind::Gpu,
+        }),
+    };
+    plausible(book, &filter)
 }
 
 /// The offers that a filter lets through, without those whose price must be a

@@ -60,6 +60,20 @@ pub(super) fn run(global: &Global, args: &ImportArgs, folders: &Folders) -> Resu
         }
     }
     let shelf = books::profiles(folders);
+    for (i, one) in found.iter().enumerate() {
+        let twin = found
+            .iter()
+            .take(i)
+            .any(|other| shelf.path(other) == shelf.path(one));
+        if twin {
+            return Err(Error::bad_input(format!(
+                "two of the files are of {} on the same machine ({})",
+                one.model.name,
+                one.fingerprint.short()
+            ))
+            .hint("give the newer one alone"));
+        }
+    }
     if !args.replace {
         older_than_there(&found, &shelf)?;
     }

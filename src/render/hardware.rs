@@ -102,14 +102,9 @@ pub fn gpu_report(gpu: &GpuSpec, published: &[&Published]) -> Report {
     report.facts(known(facts));
     let mut table = Table::new(&["network", ">best items/s", "precision", "software", "by"]);
     for row in published {
-        let best = row
-            .items_per_s
-            .iter()
-            .map(|(_, rate)| *rate)
-            .fold(0.0, f64::max);
         table.push([
             row.network.clone(),
-            format!("{best:.0}"),
+            row.best(),
             row.precision.clone(),
             row.stack.clone(),
             row.by.clone(),

@@ -9,9 +9,11 @@
 )]
 
 mod bad_input;
+mod hardware;
 mod machine;
 mod memory;
 mod plan;
+mod profiles;
 mod run;
 mod runtime;
 mod schema;

@@ -85,6 +85,35 @@ fn saved_calibrations_follow_their_schema() {
 }
 
 #[test]
+fn hardware_fits_and_profiles_follow_their_schemas() {
+    for args in [
+        &["hardware", "list"][..],
+        &["hardware", "show", "T4"],
+        &["hardware", "show", "zen5"],
+    ] {
+        let all = [args, &["--format", "json"]].concat();
+        check("hardware", &advisor(&all).exits(0).json());
+    }
+    let data = format!("{}/tests/data/bench", env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("speed.toml");
+    let fit = ["fit-hardware", "--data", &data, "--format", "json"];
+    let written = [&fit[..], &["--output", output.to_str().unwrap()]].concat();
+    check("fit-hardware", &advisor(&written).exits(0).json());
+    let evaluated = [&fit[..], &["--evaluate"]].concat();
+    check("fit-hardware", &advisor(&evaluated).exits(0).json());
+    let file = calibration("mlp");
+    let import = ["profiles", "import", file.as_str()];
+    advisor(&import)
+        .env("ADVISOR_DATA_DIR", folder.path())
+        .exits(0);
+    let list = advisor(&["profiles", "list", "--format", "json"]);
+    let list = list.env("ADVISOR_DATA_DIR", folder.path()).exits(0).json();
+    assert_eq!(list["profiles"].as_array().unwrap().len(), 1);
+    check("profiles", &list);
+}
+
+#[test]
 fn probe_runtime_and_models_follow_their_schemas() {
     check(
         "probe",

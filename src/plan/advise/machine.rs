@@ -340,13 +340,12 @@ impl<'e> Curves<'e> {
         key: &str,
         make: impl FnOnce() -> Vec<LatencyCurve>,
     ) -> Option<Arc<Vec<LatencyCurve>>> {
-        let curves = match made.get(key) {
-            Some(curves) => Arc::clone(curves),
-            None => {
-                let curves = Arc::new(make());
-                made.insert(key.to_owned(), Arc::clone(&curves));
-                curves
-            }
+        let curves = if let Some(curves) = made.get(key) {
+            Arc::clone(curves)
+        } else {
+            let curves = Arc::new(make());
+            made.insert(key.to_owned(), Arc::clone(&curves));
+            curves
         };
         (!curves.is_empty()).then_some(curves)
     }

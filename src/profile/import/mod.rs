@@ -166,7 +166,7 @@ pub fn import(
     for (visit, text) in texts.iter().enumerate() {
         let found = format.read(text, setup)?;
         for one in found.rows {
-            add(&mut rows, one, visit);
+            add(&mut rows, &one, visit);
         }
         for start in found.starts {
             if !starts.iter().any(|known| known.layout == start.layout) {
@@ -214,7 +214,7 @@ pub fn import(
     })
 }
 
-fn add(rows: &mut Vec<Row>, one: ToolRow, visit: usize) {
+fn add(rows: &mut Vec<Row>, one: &ToolRow, visit: usize) {
     let same = |row: &&mut Row| row.layout == one.layout && row.batch_size == one.batch_size;
     let round = Round {
         inferences: one.inferences,
