@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Modules in order: each may use those before it (and itself).
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "units",
     "stats",
     "error",
@@ -20,6 +20,7 @@ const ORDER: [&str; 20] = [
     "profile",
     "measure::probe",
     "measure::runtime",
+    "measure::replica",
     "measure::calibrate",
     "measure::serve",
     "plan::transfer",

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    measure::runtime::cores::cores_of_instances,
     profile::calibration::{Device, NodePlacement, Row, SessionLayout, Start},
     units::{Bytes, Time},
 };
@@ -85,6 +86,11 @@ impl Measurement<'_> {
             model: self.subject.model.to_owned(),
             device: self.subject.device.clone(),
             layout,
+            cores: cores_of_instances(
+                self.subject.device,
+                layout,
+                self.subject.machine.usable_threads(),
+            ),
             inputs: self.subject.inputs.to_vec(),
         }));
         let Answer::Loaded { load, memory_bytes } = child.ask(&load, limits)? else {

@@ -1,5 +1,6 @@
 //! Sessions: one loaded model that can run one batch at a time.
 
+use super::cores::affinities;
 use crate::{
     error::{Error, Result},
     model::{InputSpec, TensorValues},
@@ -96,6 +97,9 @@ pub struct SessionOptions<'o> {
     pub intra_op_threads: u32,
     /// Whether idle threads spin.
     pub spinning: bool,
+    /// The cores of its threads, the calling one first; empty leaves them to the
+    /// scheduler.
+    pub cores: &'o [u32],
     /// Where to write a profile of the nodes, if wanted: slows the session down.
     pub profile_prefix: Option<&'o Path>,
 }
@@ -174,6 +178,10 @@ impl Session {
             .with_inter_threads(1)?
             .with_intra_op_spinning(options.spinning)?
             .with_log_level(LogLevel::Error)?;
+        if let Some(affinities) = affinities(options.cores) {
+            builder =
+                builder.with_config_entry("session.intra_op_thread_affinities", affinities)?;
+        }
         if let Device::Cuda { index, .. } = options.device {
             // Without `error_on_failure` a missing provider is passed over in
             // silence and the model runs on the CPU.
