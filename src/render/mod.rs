@@ -11,6 +11,7 @@ mod plan;
 mod prices;
 mod stakes;
 mod text;
+mod verification;
 
 use crate::{
     caveat::Caveat,
@@ -31,6 +32,7 @@ pub use prices::{
 };
 pub use stakes::{fleet_blocks, stakes_blocks};
 pub use text::Style;
+pub use verification::{history_report, verification_report};
 
 /// A result in the order in which it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -94,19 +94,7 @@ impl Observed {
     #[must_use]
     pub fn of_replica(load: &Load, schedule: &Schedule, instances: u32) -> Self {
         let arrivals = schedule.arrivals();
-        let mut latencies = vec![None; arrivals.len()];
-        for batch in &load.batches {
-            let first = batch.first as usize;
-            for request in first..first + batch.items as usize {
-                if let (Some(slot), Some(arrival), false) = (
-                    latencies.get_mut(request),
-                    arrivals.get(request),
-                    batch.failed,
-                ) {
-                    *slot = Some(batch.end - *arrival);
-                }
-            }
-        }
+        let latencies = load.latencies(arrivals);
         let late = load.batches.iter().map(|b| b.start - b.due).collect();
         let mut observed = Self::of_latencies(&latencies, schedule, late);
         let warm_up = warm_up(arrivals.len());

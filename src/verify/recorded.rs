@@ -16,6 +16,11 @@ const ENOUGH: usize = 8;
 const BIN: usize = 25;
 const BINS: usize = 6;
 
+/// A batch that took this many times the median of its size was held up by
+/// something else: it stays among the service times, but says nothing of
+/// contention or of idle gaps.
+const HELD_UP: f64 = 4.0;
+
 /// A batch, taken apart.
 struct Piece {
     items: u32,
@@ -145,16 +150,22 @@ fn pieces(batches: &[ServedBatch], instances: u32) -> Vec<Piece> {
 /// squares: each batch does one unit of work, at one pace alone and another
 /// together, relative to the mean of its size.
 fn slowdown(pieces: &[Piece]) -> f64 {
-    let mut totals = BTreeMap::<u32, (f64, f64)>::new();
+    let mut by_size = BTreeMap::<u32, Vec<f64>>::new();
     for piece in pieces {
-        let slot = totals.entry(piece.items).or_default();
-        slot.0 += piece.alone + piece.shared;
-        slot.1 += 1.0;
+        let times = by_size.entry(piece.items).or_default();
+        times.push(piece.alone + piece.shared);
     }
+    let medians: BTreeMap<u32, f64> = by_size
+        .into_iter()
+        .map(|(items, times)| (items, median(times)))
+        .collect();
     let (mut aa, mut ss, mut both, mut a1, mut s1) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for piece in pieces {
-        let mean = totals.get(&piece.items).map_or(1.0, |(sum, n)| sum / n);
-        let (a, s) = (piece.alone / mean, piece.shared / mean);
+        let typical = medians.get(&piece.items).copied().unwrap_or(1.0);
+        let (a, s) = (piece.alone / typical, piece.shared / typical);
+        if a + s > HELD_UP {
+            continue;
+        }
         aa += a * a;
         ss += s * s;
         both += a * s;
@@ -217,6 +228,12 @@ fn means(pieces: &[Piece], slowdown: f64, max_batch: u32) -> BTreeMap<u32, f64> 
 /// Factors by idle gap: back-to-back batches (or the shortest gaps, where there
 /// are too few of them) are 1.
 fn idle(by_gap: &[(f64, f64)]) -> Option<IdleSlowdown> {
+    let typical = median(by_gap.iter().map(|(_, factor)| *factor).collect());
+    let by_gap: Vec<(f64, f64)> = by_gap
+        .iter()
+        .copied()
+        .filter(|(_, factor)| *factor <= HELD_UP * typical)
+        .collect();
     let first = by_gap.partition_point(|(gap, _)| *gap <= 0.0);
     let (back_to_back, waited) = by_gap.split_at(first);
     let mean = |part: &[(f64, f64)]| {
@@ -248,6 +265,11 @@ fn idle(by_gap: &[(f64, f64)]) -> Option<IdleSlowdown> {
         .map(|(gap, factor)| (Time::saturating(gap), factor / base))
         .collect();
     IdleSlowdown::new(&points).ok()
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(1.0)
 }
 
 #[cfg(test)]

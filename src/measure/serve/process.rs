@@ -76,6 +76,26 @@ pub struct Gaps {
     pub after: Vec<(Time, Time, u32)>,
 }
 
+impl Load {
+    /// The latency of each of these requests; none for one that was not served
+    /// or whose inference failed.
+    #[must_use]
+    pub fn latencies(&self, arrivals: &[Time]) -> Vec<Option<Time>> {
+        let mut latencies = vec![None; arrivals.len()];
+        for batch in self.batches.iter().filter(|batch| !batch.failed) {
+            let first = batch.first as usize;
+            for request in first..first + batch.items as usize {
+                if let (Some(slot), Some(arrival)) =
+                    (latencies.get_mut(request), arrivals.get(request))
+                {
+                    *slot = Some(batch.end - *arrival);
+                }
+            }
+        }
+        latencies
+    }
+}
+
 impl ReplicaProcess {
     /// Starts a child and loads the model into as many sessions as there are
     /// instances. `memory` is the most that they may take.
