@@ -277,7 +277,7 @@ pub fn history_report(entries: &[Entry], spreads: &[(String, Spread)]) -> Report
             .iter()
             .map(|(model, spread)| {
                 format!(
-                    "{model}: ± {} (root mean square of ln measured/predicted p95 over {} verifications), in the interval of every predicted percentile",
+                    "{model}: service times differ by ± {} from run to run (root mean square over {} verifications of what would explain the measured p95)",
                     spread.relative_deviation, spread.verifications
                 )
             })

@@ -62,8 +62,7 @@ impl Forecast {
     }
 }
 
-/// The service times of a curve with both ends of their interval, widened by
-/// what the ledger shows (a relative standard deviation).
+/// The service times of a curve with both ends of their interval.
 ///
 /// # Errors
 /// A point of the curve is unusable.
@@ -210,6 +209,53 @@ pub fn replay(
     })
 }
 
+/// By what factor all service times would have to be multiplied for these
+/// arrivals to show this p95: the error of a prediction in the measure in which
+/// it can be carried to other loads. None where no factor from a quarter to
+/// four does.
+///
+/// # Errors
+/// A configuration that cannot be simulated.
+pub fn explaining_factor(
+    service: &ServiceTimes,
+    configuration: &ServingConfiguration,
+    schedule: &Schedule,
+    p95: Time,
+) -> Result<Option<f64>> {
+    let count = schedule.arrivals().len();
+    let simulator = Simulator::new(SimulationOptions {
+        requests: (count * (REQUESTS / 4).div_ceil(count.max(1)).max(1)).max(1000) as u32,
+        arrivals: schedule.trace()?,
+        ..SimulationOptions::default()
+    })?;
+    let at = |factor: f64| -> Result<f64> {
+        let scaled = service.scaled(factor);
+        let latencies = simulator.latencies(&scaled, configuration, schedule.realised())?;
+        let laps: Vec<f64> = by_lap(&latencies, count)
+            .iter()
+            .filter_map(|lap| lap.get(2).copied())
+            .collect();
+        Ok(if laps.is_empty() {
+            f64::INFINITY
+        } else {
+            laps.iter().sum::<f64>() / laps.len() as f64
+        })
+    };
+    let (mut low, mut high) = (0.25, 4.0);
+    if at(low)? > p95.get() || at(high)? < p95.get() {
+        return Ok(None);
+    }
+    for _ in 0..12 {
+        let middle = f64::sqrt(low * high);
+        if at(middle)? < p95.get() {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(Some(f64::sqrt(low * high)))
+}
+
 /// The shown percentiles of each repetition, its warm-up left out.
 fn by_lap(latencies: &[Option<Time>], count: usize) -> Vec<Vec<f64>> {
     let warm_up = (count as f64 * WARM_UP) as usize;
@@ -295,6 +341,23 @@ mod tests {
     fn schedule(rate: f64) -> Schedule {
         let length = (Time::saturating(20.0), 100_000);
         Schedule::new(&Arrivals::Poisson, Rate::new(rate).unwrap(), length, 7).unwrap()
+    }
+
+    #[test]
+    fn the_factor_that_explains_a_p95_is_found() {
+        let configuration = ServingConfiguration::unbatched(1);
+        let slower = replay(&range(11.0, 0.0), &configuration, &schedule(60.0)).unwrap();
+        let p95 = slower
+            .percentile(Percentile::P95)
+            .unwrap()
+            .latency
+            .clone()
+            .unwrap();
+        let service = range(10.0, 0.0).value;
+        let found =
+            |p95| explaining_factor(&service, &configuration, &schedule(60.0), p95).unwrap();
+        assert!((found(p95.value).unwrap() - 1.1).abs() < 0.005);
+        assert_eq!(found(Time::from_millis(0.1)), None);
     }
 
     /// With constant service times a replay has no chance in it: it is the

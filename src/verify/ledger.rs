@@ -7,7 +7,7 @@
 use super::verification::{Judgement, Target, Verification};
 use crate::{
     error::{Error, Result},
-    profile::calibration::Fingerprint,
+    profile::calibration::{BetweenRuns, Calibration, Fingerprint},
     units::{Fraction, Rate, Time},
     workload::{Percentile, ServingConfiguration},
 };
@@ -51,6 +51,9 @@ pub struct Entry {
     pub failed: u64,
     /// Busy share of the instances.
     pub utilisation: Option<Fraction>,
+    /// By what all service times would have to be multiplied to explain the
+    /// measured p95.
+    pub service_factor: Option<f64>,
     /// By percentile.
     pub percentiles: Vec<Compared>,
     /// Whether the prediction held.
@@ -96,6 +99,7 @@ impl Entry {
             counted: measured.counted,
             failed: measured.failed,
             utilisation: measured.utilisation,
+            service_factor: verification.service_factor,
             percentiles: measured
                 .percentiles
                 .iter()
@@ -124,10 +128,12 @@ impl Entry {
     }
 }
 
-/// How far measured percentiles lay from predicted ones.
+/// How far predictions were off, in service times: what carries over to other
+/// loads, at which the same error of a service time has another effect.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// Root mean square of ln(measured p95 / predicted p95).
+    /// Root mean square of the logarithm of the factor by which all service
+    /// times would have to be multiplied to explain the measured p95.
     pub relative_deviation: Fraction,
     /// Verifications that it rests on.
     pub verifications: u32,
@@ -234,7 +240,8 @@ fn spread(entries: &[Entry], fingerprint: &Fingerprint) -> Option<Spread> {
             let of = entry.fingerprint.as_ref();
             of.is_some_and(|of| of.difference(fingerprint).is_none())
         })
-        .filter_map(|entry| entry.ratio(Percentile::P95))
+        .filter_map(|entry| entry.service_factor)
+        .filter(|factor| *factor > 0.0 && factor.is_finite())
         .take(LATEST)
         .collect();
     if ratios.len() < LEAST_ENTRIES {
@@ -245,6 +252,29 @@ fn spread(entries: &[Entry], fingerprint: &Fingerprint) -> Option<Spread> {
         relative_deviation: Fraction::saturating((squares / ratios.len() as f64).sqrt()),
         verifications: ratios.len() as u32,
     })
+}
+
+impl Spread {
+    /// Widens (never narrows) the intervals of a calibration of this machine.
+    /// The interval of the next mean counts the deviation between runs twice,
+    /// for this run and the next, so a single one of them has a √2-th of what
+    /// verifications show.
+    #[must_use]
+    pub fn widen(self, mut calibration: Calibration) -> Calibration {
+        let deviation = Fraction::saturating(self.relative_deviation.get() / 2_f64.sqrt());
+        let known = calibration.between_runs;
+        calibration.between_runs = Some(BetweenRuns {
+            relative_deviation: known.map_or(deviation, |k| {
+                if k.relative_deviation > deviation {
+                    k.relative_deviation
+                } else {
+                    deviation
+                }
+            }),
+            runs: known.map_or(0, |k| k.runs),
+        });
+        calibration
+    }
 }
 
 #[cfg(test)]
@@ -276,6 +306,7 @@ mod tests {
             counted: 100,
             failed: 0,
             utilisation: None,
+            service_factor: Some(measured / predicted),
             percentiles: vec![Compared {
                 percentile: Percentile::P95,
                 predicted: None,
@@ -312,6 +343,37 @@ mod tests {
         let spread = spread(&entries, &fingerprint("m")).unwrap();
         assert!((spread.relative_deviation.get() - 1.1_f64.ln()).abs() < 1e-9);
         assert_eq!(spread.verifications, 4);
+    }
+
+    #[test]
+    fn a_spread_widens_and_never_narrows() {
+        let calibration = crate::profile::calibration::example(&[((1, 1), 1, 0.1)]);
+        let with = |deviation| {
+            let spread = Spread {
+                relative_deviation: Fraction::saturating(deviation),
+                verifications: 4,
+            };
+            let wide = spread.widen(calibration.clone());
+            let row = &wide.rows[0];
+            let time = row
+                .service_time(
+                    wide.between_runs.as_ref(),
+                    &crate::estimate::Source::Measured,
+                )
+                .unwrap();
+            (time.high - time.value).ratio(time.value)
+        };
+        assert!((with(0.1) - 0.196).abs() < 1e-3, "{}", with(0.1));
+        let mut known = calibration.clone();
+        known.between_runs = Some(BetweenRuns {
+            relative_deviation: Fraction::saturating(0.2),
+            runs: 9,
+        });
+        let spread = Spread {
+            relative_deviation: Fraction::saturating(0.1),
+            verifications: 4,
+        };
+        assert_eq!(spread.widen(known.clone()).between_runs, known.between_runs);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod recorded;
 mod schedule;
 mod verification;
 
-pub use forecast::{Forecast, Span, forecast, replay, service_range};
+pub use forecast::{Forecast, Span, explaining_factor, forecast, replay, service_range};
 pub use ledger::{Compared, Entry, LEAST_ENTRIES, Ledger, Spread};
 pub use observed::{Lateness, Observed, Outcome};
 pub use recorded::recorded_service_times;

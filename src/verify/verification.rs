@@ -74,6 +74,8 @@ pub struct Verification {
     /// The same with the service times recorded in this run: what is left is the
     /// error of the queueing model.
     pub from_recorded: Option<Forecast>,
+    /// By what all service times would have to be multiplied to explain the p95.
+    pub service_factor: Option<f64>,
     /// What came.
     pub measured: Observed,
     /// What HTTP adds to a request, where it was measured.

@@ -57,6 +57,8 @@ pub enum Request {
         /// How batches are made.
         rule: Rule,
     },
+    /// Serve the model over HTTP on loopback, until the process ends.
+    Listen,
     /// End what is being served, with what there is; answered by it.
     Stop,
     /// Run the measuring loop without an inference.
@@ -159,6 +161,11 @@ pub enum Answer {
         processor: Time,
         /// What the runtime said of the first inference that failed.
         failure: Option<String>,
+    },
+    /// The server listens.
+    Listening {
+        /// On this port of the loopback interface; the model is called `advisor`.
+        port: u16,
     },
     /// The loop was run.
     Harness {

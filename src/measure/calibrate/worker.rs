@@ -9,7 +9,12 @@ use super::{
 use crate::{
     error::{Error, Result},
     measure::{
-        replica::{Clock, Instance, Rule, Work, drive, sleep_precisely},
+        replica::{
+            Clock, Instance, Rule, Work, drive,
+            http_server::{self, Infer, NamedTensor},
+            protocol::{ModelMetadata, TensorMetadata, datatype},
+            sleep_precisely,
+        },
         runtime::{
             cores::keep_calling_thread,
             session::{Ends, PreparedInputs, Session, SessionOptions, environment},
@@ -136,6 +141,7 @@ impl Worker {
             } => loaded.run(instances, batch_size, (duration, at_least)),
             Request::Idle { batch_size, gaps } => loaded.idle(batch_size, &gaps),
             Request::WarmAll { max_batch } => loaded.warm_all(max_batch),
+            Request::Listen => loaded.listen(),
             Request::Serve { arrivals, rule } => loaded.serve(&arrivals, rule),
             Request::Harness => loaded.harness(),
             Request::Copies { batch_size } => loaded.copies(batch_size),
@@ -374,6 +380,36 @@ impl Loaded {
         Ok(())
     }
 
+    /// Serves the model over HTTP, with a session of its own.
+    fn listen(&self) -> Result<Answer> {
+        let environment = environment(&self.request.library)?;
+        let options = SessionOptions {
+            device: &self.request.device,
+            intra_op_threads: self.request.layout.intra_op_threads,
+            spinning: self.request.layout.spinning,
+            cores: &[],
+            profile_prefix: None,
+        };
+        let session = Session::load(&environment, &self.request.model, &options)?;
+        let inputs = self.request.inputs.iter().map(|spec| TensorMetadata {
+            name: spec.name.clone(),
+            datatype: datatype(spec.element).unwrap_or("BYTES").to_owned(),
+            shape: spec
+                .dims
+                .iter()
+                .map(|size| i64::try_from(*size).unwrap_or(i64::MAX))
+                .collect(),
+        });
+        let metadata = ModelMetadata {
+            name: "advisor".to_owned(),
+            platform: "onnxruntime_onnx".to_owned(),
+            inputs: inputs.collect(),
+            outputs: Vec::new(),
+        };
+        let port = http_server::listen(OverHttp { session }, metadata)?;
+        Ok(Answer::Listening { port })
+    }
+
     /// Serves a load with all sessions.
     fn serve(&mut self, arrivals: &[Time], rule: Rule) -> Result<Answer> {
         self.prepare_all(rule.max_batch)?;
@@ -506,6 +542,25 @@ impl Work for Serving<'_> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .get_or_insert_with(|| error.message().to_owned());
         })
+    }
+}
+
+/// A session behind HTTP.
+struct OverHttp {
+    session: Session,
+}
+
+impl Infer for OverHttp {
+    fn infer(&mut self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>> {
+        let inputs = inputs
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.dims, tensor.values))
+            .collect();
+        let outputs = self.session.run_values(inputs)?;
+        Ok(outputs
+            .into_iter()
+            .map(|(name, dims, values)| NamedTensor { name, dims, values })
+            .collect())
     }
 }
 

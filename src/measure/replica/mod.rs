@@ -16,6 +16,8 @@
 //! and not the model's. How late batches really started is recorded.
 
 mod clock;
+pub mod http_server;
+pub mod protocol;
 mod run;
 
 pub use clock::Clock;

@@ -202,6 +202,18 @@ impl ReplicaProcess {
         }
     }
 
+    /// Serves the model over HTTP on loopback as `advisor`, beside the replica
+    /// and with a session of its own; returns the URL.
+    ///
+    /// # Errors
+    /// The child died, or no port can be had.
+    pub fn listen(&mut self) -> Result<String> {
+        match self.ask(&Request::Listen, Time::saturating(PATIENCE))? {
+            Answer::Listening { port } => Ok(format!("http://127.0.0.1:{port}")),
+            _ => Err(out_of_step()),
+        }
+    }
+
     /// Drives the replica with these arrivals; a set `stop` ends it early with
     /// what was served.
     ///
