@@ -26,4 +26,5 @@ pub mod profile;
 pub mod render;
 pub mod stats;
 pub mod units;
+pub mod verify;
 pub mod workload;

@@ -20,6 +20,7 @@ const ORDER: [&str; 21] = [
     "profile",
     "measure::probe",
     "measure::runtime",
+    "measure::replica",
     "measure::calibrate",
     "measure::serve",
     "plan::transfer",

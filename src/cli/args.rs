@@ -73,6 +73,8 @@ pub enum Command {
     Prices(super::price_args::PricesCommand),
     /// Measure a model on this machine.
     Calibrate(CalibrateArgs),
+    /// Put a configuration under a real load: predicted against measured.
+    Verify(Box<super::verify_args::VerifyArgs>),
     /// Does it fit: memory of inference, fine-tuning or training, made of what, on which card.
     Memory(Box<MemoryArgs>),
     /// Compare devices, thread counts or number formats on single and batched input.
@@ -635,7 +637,7 @@ pub enum BuildArg {
 }
 
 /// A value parser for any quantity, whose message names what is wrong with it.
-fn parse<T: FromStr<Err = UnitError>>(text: &str) -> Result<T, UnitError> {
+pub(super) fn parse<T: FromStr<Err = UnitError>>(text: &str) -> Result<T, UnitError> {
     text.parse()
 }
 
@@ -659,7 +661,7 @@ pub(super) fn parse_machine_type(text: &str) -> Result<String, UnitError> {
     }
 }
 
-fn parse_dimension(text: &str) -> Result<(String, u64), UnitError> {
+pub(super) fn parse_dimension(text: &str) -> Result<(String, u64), UnitError> {
     let wrong = || {
         UnitError::new(format!(
             "`{text}` is not of the form NAME=N, as in `sequence=128`"

@@ -354,7 +354,16 @@ impl<'b> Bench<'b> {
         &self.devices
     }
 
-    fn launcher(&self, device: &Device) -> Result<Launcher> {
+    /// The runtime in use.
+    pub(super) const fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// How measuring children are started.
+    ///
+    /// # Errors
+    /// The path of this program is not known.
+    pub(super) fn launcher(&self, device: &Device) -> Result<Launcher> {
         Ok(Launcher {
             program: program()?,
             library_folders: match device {

@@ -31,6 +31,8 @@ mod progress;
 mod runtime;
 mod subject;
 mod variants;
+mod verify;
+mod verify_args;
 mod worker;
 
 use crate::error::{ErrorKind, Result};
@@ -80,6 +82,7 @@ fn dispatch(cli: Cli) -> Result<Outcome> {
         Command::Batch(args) => batch::run(global, &args),
         Command::Prices(command) => prices::run(global, &command),
         Command::Calibrate(args) => calibrate::run(global, &args),
+        Command::Verify(args) => verify::run(global, &args),
         Command::Memory(args) => memory::run(global, &args),
         Command::Compare(args) => compare::run(global, &args),
         Command::Probe => probe::run(global),

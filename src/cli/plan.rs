@@ -31,6 +31,7 @@ use crate::{
     },
     render::{PlanContext, demand_blocks, energy_blocks, fleet_blocks, plan_report, stakes_blocks},
     units::{Rate, UsdPerHour},
+    verify::Ledger,
     workload::{Balancer, Demand, Percentile, Slo, Slos},
 };
 use serde::Serialize;
@@ -83,7 +84,8 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Outcome> {
         only: if args.here { args.only } else { None },
         always: args.recalibrate,
     };
-    let measured = measured(global, &from, &folders)?;
+    let mut measured = measured(global, &from, &folders)?;
+    measured.calibrations = with_ledger(measured.calibrations, &folders);
     let calibrations = &measured.calibrations;
     let here_name = machine_name(&measured.machine);
     let fitted = books::fitted(&folders)?;
@@ -259,6 +261,21 @@ pub(super) struct MeasuredFrom<'m> {
     pub only: Option<KindArg>,
     /// Measure even where a saved calibration fits.
     pub always: bool,
+}
+
+/// Calibrations with their intervals widened by what verifications on this very
+/// machine have shown.
+pub(super) fn with_ledger(calibrations: Vec<Calibration>, folders: &Folders) -> Vec<Calibration> {
+    let ledger = Ledger::under(&folders.data);
+    calibrations
+        .into_iter()
+        .map(
+            |calibration| match ledger.spread(&calibration.fingerprint) {
+                Some(spread) => spread.widen(calibration),
+                None => calibration,
+            },
+        )
+        .collect()
 }
 
 /// Calibrations from the files named, else saved ones of this machine, else new ones.

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     measure::{calibrate, runtime},
 };
-use std::io::{Write, stdin, stdout};
+use std::io::{BufReader, Write, stdin, stdout};
 
 pub(super) fn run(command: &WorkerCommand) -> Result<Outcome> {
     match command {
@@ -17,7 +17,7 @@ pub(super) fn run(command: &WorkerCommand) -> Result<Outcome> {
                 .map_err(|error| Error::machine(format!("cannot write the answer: {error}")))?;
         }
         WorkerCommand::PeakMemory => runtime::serve_peak(stdin().lock(), stdout().lock())?,
-        WorkerCommand::Measure => calibrate::serve(stdin().lock(), stdout().lock())?,
+        WorkerCommand::Measure => calibrate::serve(BufReader::new(stdin()), stdout().lock())?,
     }
     Ok(Outcome::Found)
 }

@@ -2,4 +2,6 @@
 
 pub mod calibrate;
 pub mod probe;
+pub mod replica;
 pub mod runtime;
+pub mod serve;

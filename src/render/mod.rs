@@ -16,6 +16,7 @@ mod profiles;
 mod stakes;
 mod text;
 mod transfer;
+mod verification;
 
 use crate::{
     caveat::Caveat,
@@ -41,6 +42,7 @@ pub use profiles::{ProfileRow, profile_report, profiles_report};
 pub use stakes::{fleet_blocks, stakes_blocks};
 pub use text::Style;
 pub use transfer::{Changed, PricedRegret, fit_report, transfer_report};
+pub use verification::{history_report, verification_report};
 
 /// A result in the order in which it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,7 +14,10 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
@@ -95,17 +98,24 @@ impl MeasuringChild {
     /// The child died (says of what), did not answer in time or took too much
     /// memory (it is then killed), or reported a failure.
     pub fn ask(&mut self, request: &Request, limits: Limits) -> Result<Answer> {
-        let mut line = serde_json::to_string(request)
-            .map_err(|error| Error::machine(format!("cannot write a request: {error}")))?;
-        line.push('\n');
-        let sent = self
-            .requests
-            .as_mut()
-            .is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok() && pipe.flush().is_ok());
-        if !sent {
+        self.ask_unless(request, limits, &AtomicBool::new(false))
+    }
+
+    /// The same; when `stop` is set meanwhile the child is asked to end with
+    /// what there is, and its answer is still waited for.
+    ///
+    /// # Errors
+    /// As [`MeasuringChild::ask`].
+    pub fn ask_unless(
+        &mut self,
+        request: &Request,
+        limits: Limits,
+        stop: &AtomicBool,
+    ) -> Result<Answer> {
+        if !self.send(request)? {
             return Err(self.post_mortem());
         }
-        match self.wait_for_answer(limits)? {
+        match self.wait_for_answer(limits, stop)? {
             Ok(line) => match serde_json::from_str(&line) {
                 Ok(Answer::Failed { message }) => Err(Error::machine(message)),
                 Ok(answer) => Ok(answer),
@@ -118,9 +128,25 @@ impl MeasuringChild {
         }
     }
 
+    /// Whether the request could be handed over.
+    fn send(&mut self, request: &Request) -> Result<bool> {
+        let mut line = serde_json::to_string(request)
+            .map_err(|error| Error::machine(format!("cannot write a request: {error}")))?;
+        line.push('\n');
+        Ok(self
+            .requests
+            .as_mut()
+            .is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok() && pipe.flush().is_ok()))
+    }
+
     /// Waits in short stretches, between which the child's memory is looked at.
-    fn wait_for_answer(&mut self, limits: Limits) -> Result<std::io::Result<String>> {
+    fn wait_for_answer(
+        &mut self,
+        limits: Limits,
+        stop: &AtomicBool,
+    ) -> Result<std::io::Result<String>> {
         let begin = Instant::now();
+        let mut stopping = false;
         loop {
             match self
                 .answers
@@ -134,6 +160,10 @@ impl MeasuringChild {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.check_memory(limits)?;
+            if stop.load(Ordering::Relaxed) && !stopping {
+                stopping = true;
+                self.send(&Request::Stop)?;
+            }
             if Time::from(begin.elapsed()) > limits.time {
                 self.kill();
                 return Err(Error::machine(format!(

@@ -50,6 +50,7 @@ pub(super) fn measure_empty(subject: &Subject<'_>, launcher: &Launcher) -> Resul
                 intra_op_threads: 1,
                 spinning: false,
             },
+            cores: Vec::new(),
             inputs: vec![InputSpec {
                 name: "x".to_owned(),
                 element: ElementType::Float32,
@@ -62,6 +63,7 @@ pub(super) fn measure_empty(subject: &Subject<'_>, launcher: &Launcher) -> Resul
     )?;
     child.ask(&Request::Warm { batch_size: 1 }, limits)?;
     let run = Request::Run {
+        instances: None,
         batch_size: 1,
         duration: Time::from_millis(20.0),
         at_least: 100,

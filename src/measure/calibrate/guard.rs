@@ -16,7 +16,7 @@ const SHARE: f64 = 0.9;
 
 /// What one question to a child may cost.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Time until the answer.
     pub time: Time,
     /// Resident set of the child; none without a limit.
@@ -26,7 +26,7 @@ pub(super) struct Limits {
 /// What all children together may take: nine tenths of what the machine or
 /// container has and of what is free now, unless the user says otherwise.
 #[must_use]
-pub(super) fn room(asked: Option<Bytes>, usable: Option<Bytes>) -> Option<Bytes> {
+pub(crate) fn room(asked: Option<Bytes>, usable: Option<Bytes>) -> Option<Bytes> {
     asked.or_else(|| {
         [usable, available()]
             .into_iter()

@@ -17,7 +17,8 @@ mod verdict;
 mod watch;
 mod worker;
 
-pub use child::Launcher;
+pub use child::{Launcher, MeasuringChild};
+pub use guard::Limits;
 pub use measurement::{Options, Progress, Subject, calibrate};
-pub use protocol::WORKER_COMMAND;
+pub use protocol::{Answer, LoadRequest, Request, WORKER_COMMAND};
 pub use worker::serve;

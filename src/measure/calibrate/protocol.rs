@@ -2,6 +2,7 @@
 //! value per line, requests on standard input, answers on standard output.
 
 use crate::{
+    measure::replica::{Rule, ServedBatch},
     model::InputSpec,
     profile::calibration::{Copies, Device, NodePlacement, SessionLayout},
     units::{Bytes, Time},
@@ -23,8 +24,11 @@ pub enum Request {
         /// Items per inference.
         batch_size: u32,
     },
-    /// Run one batch size on all instances at once.
+    /// Run one batch size on several instances at once.
     Run {
+        /// How many of the instances; all when none is given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instances: Option<u32>,
         /// Items per inference.
         batch_size: u32,
         /// How long to go on.
@@ -33,11 +37,30 @@ pub enum Request {
         /// Inferences per instance, whatever the time.
         at_least: u32,
     },
-    /// Run one item back to back and after idle gaps, on one instance.
+    /// Run one batch size back to back and after idle gaps, on one instance.
     Idle {
+        /// Items per inference.
+        batch_size: u32,
         /// The gaps, with how many inferences follow each.
         gaps: Vec<(Time, u32)>,
     },
+    /// Run every batch size up to this once on every instance.
+    WarmAll {
+        /// Items in the largest batch.
+        max_batch: u32,
+    },
+    /// Serve requests with all instances, as they arrive.
+    Serve {
+        /// When each request arrives, since the start; never falling.
+        #[serde(rename = "arrivals_s")]
+        arrivals: Vec<Time>,
+        /// How batches are made.
+        rule: Rule,
+    },
+    /// Serve the model over HTTP on loopback, until the process ends.
+    Listen,
+    /// End what is being served, with what there is; answered by it.
+    Stop,
     /// Run the measuring loop without an inference.
     Harness,
     /// Time the copies between host and device.
@@ -62,6 +85,10 @@ pub struct LoadRequest {
     pub device: Device,
     /// Instances, threads, spinning.
     pub layout: SessionLayout,
+    /// The cores of each instance's threads, the calling one first; empty leaves
+    /// them to the scheduler.
+    #[serde(default)]
+    pub cores: Vec<Vec<u32>>,
     /// The inputs to feed.
     pub inputs: Vec<InputSpec>,
 }
@@ -111,13 +138,34 @@ pub enum Answer {
         /// Mean service time back to back, before and after the gaps.
         #[serde(rename = "back_to_back_s")]
         back_to_back: Time,
-        /// For each gap: what was slept on average, the mean service time after
-        /// it, how many.
+        /// For each gap: its length, the mean time from its end to that of the
+        /// inference after it (waking up counts), how many.
         #[serde(rename = "after_s")]
         after: Vec<(Time, Time, u32)>,
         /// Processor time spent in inference.
         #[serde(rename = "inference_cpu_s")]
         inference_cpu: Time,
+    },
+    /// Every batch size was run.
+    WarmedAll {
+        /// One inference of the largest batch.
+        #[serde(rename = "largest_s")]
+        largest: Time,
+    },
+    /// The load is over.
+    Served {
+        /// Every batch, in the order of its requests.
+        batches: Vec<ServedBatch>,
+        /// Processor time of the whole process.
+        #[serde(rename = "processor_s")]
+        processor: Time,
+        /// What the runtime said of the first inference that failed.
+        failure: Option<String>,
+    },
+    /// The server listens.
+    Listening {
+        /// On this port of the loopback interface; the model is called `advisor`.
+        port: u16,
     },
     /// The loop was run.
     Harness {

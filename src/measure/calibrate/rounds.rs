@@ -146,6 +146,7 @@ impl Measurement<'_> {
             return;
         };
         let request = Request::Run {
+            instances: None,
             batch_size: point.row.batch_size,
             duration: Time::saturating(VISIT),
             at_least: 1,
@@ -239,7 +240,11 @@ impl Measurement<'_> {
             let Some(Some(process)) = self.children.get_mut(child) else {
                 continue;
             };
-            match process.ask(&Request::Idle { gaps }, limits) {
+            let idle = Request::Idle {
+                batch_size: smallest,
+                gaps,
+            };
+            match process.ask(&idle, limits) {
                 Ok(Answer::Idled {
                     back_to_back,
                     after,

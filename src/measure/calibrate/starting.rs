@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    measure::probe::power::Drawn,
+    measure::{probe::power::Drawn, runtime::cores::cores_of_instances},
     profile::calibration::{Device, NodePlacement, Row, SessionLayout, Start},
     units::{Bytes, Time},
 };
@@ -87,6 +87,11 @@ impl Measurement<'_> {
             model: self.subject.model.to_owned(),
             device: self.subject.device.clone(),
             layout,
+            cores: cores_of_instances(
+                self.subject.device,
+                layout,
+                self.subject.machine.usable_threads(),
+            ),
             inputs: self.subject.inputs.to_vec(),
         }));
         let Answer::Loaded { load, memory_bytes } = child.ask(&load, limits)? else {

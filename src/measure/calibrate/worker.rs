@@ -8,7 +8,18 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    measure::runtime::session::{Ends, PreparedInputs, Session, SessionOptions, environment},
+    measure::{
+        replica::{
+            Clock, Instance, Rule, Work, drive,
+            http_server::{self, Infer, NamedTensor},
+            protocol::{ModelMetadata, TensorMetadata, datatype},
+            sleep_precisely,
+        },
+        runtime::{
+            cores::keep_calling_thread,
+            session::{Ends, PreparedInputs, Session, SessionOptions, environment},
+        },
+    },
     model::InputSpec,
     profile::calibration::{Copies, Device, NodePlacement},
     units::{Bytes, Time},
@@ -18,7 +29,8 @@ use std::{
     io::{BufRead, Write},
     sync::{
         Barrier, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
     },
     time::Instant,
 };
@@ -34,6 +46,12 @@ const SAMPLES_SENT: usize = 128;
 /// Seconds of back-to-back inferences before and after the idle gaps.
 const BACK_TO_BACK: f64 = 0.010;
 
+/// Seconds for which all batch sizes of a session are warmed up.
+const WARM_ALL: f64 = 8.0;
+
+/// Set by a request to stop, which may come in the middle of a load.
+static STOP: AtomicBool = AtomicBool::new(false);
+
 /// Turns of the loop without an inference.
 const HARNESS_RUNS: u32 = 20_000;
 
@@ -45,15 +63,14 @@ const INPUT_BYTES: u64 = 256 << 20;
 ///
 /// # Errors
 /// The pipes break. Everything else is answered as a failure.
-pub fn serve(requests: impl BufRead, mut answers: impl Write) -> Result<()> {
+pub fn serve(requests: impl BufRead + Send + 'static, mut answers: impl Write) -> Result<()> {
     let broken =
         |error: std::io::Error| Error::machine(format!("the pipe to the parent broke: {error}"));
     volunteer();
     let mut worker = Worker::default();
-    for line in requests.lines() {
+    for line in lines_without_stops(requests) {
         let line = line.map_err(broken)?;
-        let answer = serde_json::from_str::<Request>(&line)
-            .map_err(|error| Error::machine(format!("not a request: {error}")))
+        let answer = parsed(&line)
             .and_then(|request| worker.handle(request))
             .unwrap_or_else(|error| Answer::Failed {
                 message: error.to_string(),
@@ -64,6 +81,29 @@ pub fn serve(requests: impl BufRead, mut answers: impl Write) -> Result<()> {
         answers.flush().map_err(broken)?;
     }
     Ok(())
+}
+
+fn parsed(line: &str) -> Result<Request> {
+    serde_json::from_str(line).map_err(|error| Error::machine(format!("not a request: {error}")))
+}
+
+/// Reads on while a request is being handled, so that a stop gets through.
+fn lines_without_stops(
+    requests: impl BufRead + Send + 'static,
+) -> mpsc::Receiver<std::io::Result<String>> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in requests.lines() {
+            if let Ok(text) = &line
+                && matches!(parsed(text), Ok(Request::Stop))
+            {
+                STOP.store(true, Ordering::Relaxed);
+            } else if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
 }
 
 #[derive(Default)]
@@ -94,11 +134,15 @@ impl Worker {
         match request {
             Request::Warm { batch_size } => loaded.warm(batch_size),
             Request::Run {
+                instances,
                 batch_size,
                 duration,
                 at_least,
-            } => loaded.run(batch_size, duration, at_least),
-            Request::Idle { gaps } => loaded.idle(&gaps),
+            } => loaded.run(instances, batch_size, (duration, at_least)),
+            Request::Idle { batch_size, gaps } => loaded.idle(batch_size, &gaps),
+            Request::WarmAll { max_batch } => loaded.warm_all(max_batch),
+            Request::Listen => loaded.listen(),
+            Request::Serve { arrivals, rule } => loaded.serve(&arrivals, rule),
             Request::Harness => loaded.harness(),
             Request::Copies { batch_size } => loaded.copies(batch_size),
             Request::ProcessorTime => Ok(Answer::ProcessorTime {
@@ -107,7 +151,7 @@ impl Worker {
             Request::CountNodes => Ok(Answer::Counted {
                 nodes: loaded.count_nodes()?,
             }),
-            Request::Load(_) => Err(Error::machine("a load within a load")),
+            Request::Load(_) | Request::Stop => Err(Error::machine("out of place")),
         }
     }
 }
@@ -119,13 +163,22 @@ impl Loaded {
             device: &request.device,
             intra_op_threads: request.layout.intra_op_threads,
             spinning: request.layout.spinning,
+            cores: &[],
             profile_prefix: None,
         };
+        let cores = |instance: u32| {
+            let own = request.cores.get(instance as usize);
+            own.map_or(&[][..], Vec::as_slice)
+        };
+        let of = |instance| SessionOptions {
+            cores: cores(instance),
+            ..options.clone()
+        };
         let begin = Instant::now();
-        let mut sessions = vec![Session::load(&environment, &request.model, &options)?];
+        let mut sessions = vec![Session::load(&environment, &request.model, &of(0))?];
         let load = Time::from(begin.elapsed());
-        for _ in 1..request.layout.instances {
-            sessions.push(Session::load(&environment, &request.model, &options)?);
+        for instance in 1..request.layout.instances {
+            sessions.push(Session::load(&environment, &request.model, &of(instance))?);
         }
         Ok((
             Self {
@@ -191,22 +244,32 @@ impl Loaded {
         Ok((input, session, others))
     }
 
-    /// Runs all instances at once, each in its own thread, until every one has
+    /// Runs instances at once, each in its own thread, until every one has
     /// its share. A run that ended after the first instance had finished its
     /// share still counts while the others are at work: it was contended. Those
     /// that end after all have finished do not.
-    fn run(&mut self, batch_size: u32, duration: Time, at_least: u32) -> Result<Answer> {
+    fn run(
+        &mut self,
+        instances: Option<u32>,
+        batch_size: u32,
+        (duration, at_least): (Time, u32),
+    ) -> Result<Answer> {
         self.prepare(batch_size)?;
         let inputs = self.inputs.get(&batch_size).map_or(&[][..], Vec::as_slice);
         let begun = processor_time();
-        let instances = self.sessions.len();
+        let instances = instances
+            .map_or(self.sessions.len(), |n| n as usize)
+            .clamp(1, self.sessions.len());
+        let cores = &self.request.cores;
         let unfinished = AtomicU32::new(instances as u32);
         let barrier = Barrier::new(instances);
         let collected = Mutex::new((Vec::new(), None));
         std::thread::scope(|scope| {
-            for (index, session) in self.sessions.iter_mut().enumerate() {
+            for (index, session) in self.sessions.iter_mut().take(instances).enumerate() {
+                let own = cores.get(index).map_or(&[][..], Vec::as_slice);
                 let (unfinished, barrier, collected) = (&unfinished, &barrier, &collected);
                 scope.spawn(move || {
+                    keep_calling_thread(own);
                     barrier.wait();
                     let share = Share {
                         inputs,
@@ -242,49 +305,137 @@ impl Loaded {
     }
 
     /// Back to back, after each gap, back to back again: the comparison is with
-    /// the same seconds, so that drift between visits falls out.
-    fn idle(&mut self, gaps: &[(Time, u32)]) -> Result<Answer> {
-        self.prepare(1)?;
-        let inputs = self.inputs.get(&1).map_or(&[][..], Vec::as_slice);
+    /// the same seconds, so that drift between visits falls out. Waits as an
+    /// instance of a replica does, and counts from the end of the gap.
+    fn idle(&mut self, batch_size: u32, gaps: &[(Time, u32)]) -> Result<Answer> {
+        self.prepare(batch_size)?;
+        let inputs = self.inputs.get(&batch_size).map_or(&[][..], Vec::as_slice);
+        let cores = self.request.cores.first().map_or(&[][..], Vec::as_slice);
         let session = self
             .sessions
             .first_mut()
             .ok_or_else(|| Error::machine("no session is loaded"))?;
-        let mut turn = 0_usize;
-        let mut one = |session: &mut Session| -> Result<Time> {
-            turn += 1;
-            let input = inputs
-                .get(turn % inputs.len().max(1))
-                .ok_or_else(|| Error::machine("no inputs could be made"))?;
-            timed(session, input)
-        };
         let begun = processor_time();
-        let lead_in = one(session)?;
-        let runs = (BACK_TO_BACK / lead_in.get().max(1e-9)).clamp(1.0, 200.0) as u32;
-        let mut back_to_back = Time::ZERO;
-        for _ in 0..runs {
-            back_to_back = back_to_back + one(session)?;
-        }
-        let mut after = Vec::new();
-        for &(gap, times) in gaps {
-            let (mut slept, mut spent) = (Time::ZERO, Time::ZERO);
-            for _ in 0..times.max(1) {
-                let begin = Instant::now();
-                std::thread::sleep(gap.to_std());
-                slept = slept + Time::from(begin.elapsed());
-                spent = spent + one(session)?;
-            }
-            let share = 1.0 / f64::from(times.max(1));
-            after.push((slept.scaled(share), spent.scaled(share), times.max(1)));
-        }
-        one(session)?;
-        for _ in 0..runs {
-            back_to_back = back_to_back + one(session)?;
-        }
+        // A thread of its own, to be kept to a core.
+        let (back_to_back, after) = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                keep_calling_thread(cores);
+                sleep_precisely();
+                let clock = if cores.is_empty() {
+                    Clock::without_spin(Instant::now())
+                } else {
+                    Clock::with_spin(Instant::now())
+                };
+                after_gaps(session, inputs, (clock, gaps))
+            });
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::machine("the measuring thread ended early")))
+        })?;
         Ok(Answer::Idled {
-            back_to_back: back_to_back.scaled(0.5 / f64::from(runs)),
+            back_to_back,
             after,
             inference_cpu: processor_time() - begun,
+        })
+    }
+
+    /// Every batch size up to the largest once on every session, the largest
+    /// first, so that memory is taken once. Where that would take long only
+    /// every size that is a power of two.
+    fn warm_all(&mut self, max_batch: u32) -> Result<Answer> {
+        let max_batch = max_batch.max(1);
+        self.prepare_all(max_batch)?;
+        let mut largest = Time::ZERO;
+        for session in &mut self.sessions {
+            let input = first_input(&self.inputs, max_batch)?;
+            timed(session, input)?;
+            largest = timed(session, input)?;
+            let all = largest.scaled(f64::from(max_batch) / 2.0);
+            for size in (1..max_batch).rev() {
+                if all.get() < WARM_ALL || size.is_power_of_two() {
+                    session.run(first_input(&self.inputs, size)?)?;
+                }
+            }
+        }
+        Ok(Answer::WarmedAll { largest })
+    }
+
+    /// Inputs of every batch size up to the largest, as many sets as fit.
+    fn prepare_all(&mut self, max_batch: u32) -> Result<()> {
+        let bytes: u64 = (1..=max_batch)
+            .flat_map(|size| {
+                self.request.inputs.iter().map(move |spec| {
+                    let spec = of_batch(spec, size);
+                    spec.element.bytes(spec.elements()).get()
+                })
+            })
+            .sum();
+        let sets = (INPUT_BYTES / bytes.max(1)).clamp(2, INPUT_SETS);
+        for size in 1..=max_batch {
+            if !self.inputs.contains_key(&size) {
+                let made = prepared_sets(&self.request.inputs, size, sets)?;
+                self.inputs.insert(size, made);
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves the model over HTTP, with a session of its own.
+    fn listen(&self) -> Result<Answer> {
+        let environment = environment(&self.request.library)?;
+        let options = SessionOptions {
+            device: &self.request.device,
+            intra_op_threads: self.request.layout.intra_op_threads,
+            spinning: self.request.layout.spinning,
+            cores: &[],
+            profile_prefix: None,
+        };
+        let session = Session::load(&environment, &self.request.model, &options)?;
+        let inputs = self.request.inputs.iter().map(|spec| TensorMetadata {
+            name: spec.name.clone(),
+            datatype: datatype(spec.element).unwrap_or("BYTES").to_owned(),
+            shape: spec
+                .dims
+                .iter()
+                .map(|size| i64::try_from(*size).unwrap_or(i64::MAX))
+                .collect(),
+        });
+        let metadata = ModelMetadata {
+            name: "advisor".to_owned(),
+            platform: "onnxruntime_onnx".to_owned(),
+            inputs: inputs.collect(),
+            outputs: Vec::new(),
+        };
+        let port = http_server::listen(OverHttp { session }, metadata)?;
+        Ok(Answer::Listening { port })
+    }
+
+    /// Serves a load with all sessions.
+    fn serve(&mut self, arrivals: &[Time], rule: Rule) -> Result<Answer> {
+        self.prepare_all(rule.max_batch)?;
+        let begun = processor_time();
+        let failure = Mutex::new(None);
+        let inputs = &self.inputs;
+        let crew = self
+            .sessions
+            .iter_mut()
+            .enumerate()
+            .map(|(index, session)| Instance {
+                work: Serving {
+                    session,
+                    inputs,
+                    turn: index,
+                    failure: &failure,
+                },
+                cores: self.request.cores.get(index).cloned().unwrap_or_default(),
+            })
+            .collect();
+        STOP.store(false, Ordering::Relaxed);
+        let batches = drive(crew, arrivals, rule, &STOP);
+        Ok(Answer::Served {
+            batches,
+            processor: processor_time() - begun,
+            failure: failure.into_inner().unwrap_or_else(PoisonError::into_inner),
         })
     }
 
@@ -358,6 +509,7 @@ impl Loaded {
                 device: &self.request.device,
                 intra_op_threads: self.request.layout.intra_op_threads,
                 spinning: self.request.layout.spinning,
+                cores: &[],
                 profile_prefix: Some(&folder.path().join("nodes")),
             },
         )?;
@@ -367,6 +519,99 @@ impl Loaded {
         }
         session.count_nodes()
     }
+}
+
+/// An instance of a replica.
+struct Serving<'s> {
+    session: &'s mut Session,
+    inputs: &'s BTreeMap<u32, Vec<PreparedInputs>>,
+    turn: usize,
+    failure: &'s Mutex<Option<String>>,
+}
+
+impl Work for Serving<'_> {
+    fn run(&mut self, items: u32) -> Result<()> {
+        let sets = self.inputs.get(&items).map_or(&[][..], Vec::as_slice);
+        self.turn += 1;
+        let input = sets
+            .get(self.turn % sets.len().max(1))
+            .ok_or_else(|| Error::machine("no inputs could be made"))?;
+        self.session.run(input).inspect_err(|error| {
+            self.failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert_with(|| error.message().to_owned());
+        })
+    }
+}
+
+/// A session behind HTTP.
+struct OverHttp {
+    session: Session,
+}
+
+impl Infer for OverHttp {
+    fn infer(&mut self, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>> {
+        let inputs = inputs
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.dims, tensor.values))
+            .collect();
+        let outputs = self.session.run_values(inputs)?;
+        Ok(outputs
+            .into_iter()
+            .map(|(name, dims, values)| NamedTensor { name, dims, values })
+            .collect())
+    }
+}
+
+/// The first inputs of a batch size.
+fn first_input(inputs: &BTreeMap<u32, Vec<PreparedInputs>>, size: u32) -> Result<&PreparedInputs> {
+    inputs
+        .get(&size)
+        .and_then(|sets| sets.first())
+        .ok_or_else(|| Error::machine("no inputs could be made"))
+}
+
+/// Mean service time back to back, and for each gap its length, the mean time
+/// from its end to that of the inference after it, how many.
+type AfterGaps = (Time, Vec<(Time, Time, u32)>);
+
+fn after_gaps(
+    session: &mut Session,
+    inputs: &[PreparedInputs],
+    (clock, gaps): (Clock, &[(Time, u32)]),
+) -> Result<AfterGaps> {
+    let mut turn = 0_usize;
+    let mut one = |session: &mut Session| -> Result<Time> {
+        turn += 1;
+        let input = inputs
+            .get(turn % inputs.len().max(1))
+            .ok_or_else(|| Error::machine("no inputs could be made"))?;
+        timed(session, input)
+    };
+    let lead_in = one(session)?;
+    let runs = (BACK_TO_BACK / lead_in.get().max(1e-9)).clamp(1.0, 200.0) as u32;
+    let mut back_to_back = Time::ZERO;
+    for _ in 0..runs {
+        back_to_back = back_to_back + one(session)?;
+    }
+    let mut after = Vec::new();
+    for &(gap, times) in gaps {
+        let mut spent = 0.0;
+        for _ in 0..times.max(1) {
+            let moment = clock.now() + gap.get();
+            clock.wait_until(moment);
+            one(session)?;
+            spent += clock.now() - moment;
+        }
+        let share = 1.0 / f64::from(times.max(1));
+        after.push((gap, Time::saturating(spent * share), times.max(1)));
+    }
+    one(session)?;
+    for _ in 0..runs {
+        back_to_back = back_to_back + one(session)?;
+    }
+    Ok((back_to_back.scaled(0.5 / f64::from(runs)), after))
 }
 
 /// What one instance does in one request.
@@ -434,6 +679,16 @@ fn prepared(specs: &[InputSpec], batch_size: u32) -> Result<Vec<PreparedInputs>>
         .map(|spec| spec.element.bytes(spec.elements()).get())
         .sum();
     let sets = (INPUT_BYTES / bytes.max(1)).clamp(2, INPUT_SETS);
+    (0..sets)
+        .map(|seed| Session::prepare(&specs, seed))
+        .collect()
+}
+
+fn prepared_sets(specs: &[InputSpec], batch_size: u32, sets: u64) -> Result<Vec<PreparedInputs>> {
+    let specs: Vec<InputSpec> = specs
+        .iter()
+        .map(|spec| of_batch(spec, batch_size))
+        .collect();
     (0..sets)
         .map(|seed| Session::prepare(&specs, seed))
         .collect()

@@ -1,5 +1,6 @@
 //! ONNX Runtime: find it, fetch it, load it, run sessions. The only user of `ort`.
 
+pub mod cores;
 mod fetch;
 mod inspect;
 mod locate;

@@ -128,6 +128,7 @@ fn measure_here(request: &PeakRequest) -> Result<PeakMemory> {
         device: &Device::Cpu,
         intra_op_threads: request.intra_op_threads,
         spinning: false,
+        cores: &[],
         profile_prefix: None,
     };
     let mut session = Session::load(&environment, &request.model, &options)?;

@@ -1,5 +1,6 @@
 //! Sessions: one loaded model that can run one batch at a time.
 
+use super::cores::affinities;
 use crate::{
     error::{Error, Result},
     model::{InputSpec, TensorValues},
@@ -96,6 +97,9 @@ pub struct SessionOptions<'o> {
     pub intra_op_threads: u32,
     /// Whether idle threads spin.
     pub spinning: bool,
+    /// The cores of its threads, the calling one first; empty leaves them to the
+    /// scheduler.
+    pub cores: &'o [u32],
     /// Where to write a profile of the nodes, if wanted: slows the session down.
     pub profile_prefix: Option<&'o Path>,
 }
@@ -174,6 +178,10 @@ impl Session {
             .with_inter_threads(1)?
             .with_intra_op_spinning(options.spinning)?
             .with_log_level(LogLevel::Error)?;
+        if let Some(affinities) = affinities(options.cores) {
+            builder =
+                builder.with_config_entry("session.intra_op_thread_affinities", affinities)?;
+        }
         if let Device::Cuda { index, .. } = options.device {
             // Without `error_on_failure` a missing provider is passed over in
             // silence and the model runs on the CPU.
@@ -215,6 +223,36 @@ impl Session {
             .run(listed(inputs))
             .map(drop)
             .map_err(|error| Error::machine(format!("the inference failed: {}", error.message())))
+    }
+
+    /// Runs values that came from elsewhere and brings the outputs out. Outputs
+    /// of types other than numbers are left out.
+    ///
+    /// # Errors
+    /// Values that do not fit, or what ONNX Runtime says.
+    pub fn run_values(
+        &mut self,
+        inputs: Vec<(String, Vec<u64>, TensorValues)>,
+    ) -> Result<Vec<(String, Vec<u64>, TensorValues)>> {
+        let tensors = inputs
+            .into_iter()
+            .map(|(name, dims, values)| {
+                tensor(&dims, values)
+                    .map(|tensor| (name.clone(), tensor))
+                    .map_err(|error| Error::bad_input(format!("input `{name}`: {error}")))
+            })
+            .collect::<Result<_>>()?;
+        let prepared = PreparedInputs { tensors };
+        let outputs = self.inner.run(listed(&prepared)).map_err(|error| {
+            Error::machine(format!("the inference failed: {}", error.message()))
+        })?;
+        Ok(outputs
+            .iter()
+            .filter_map(|(name, value)| {
+                let (dims, values) = extracted(&value)?;
+                Some((name.to_owned(), dims, values))
+            })
+            .collect())
     }
 
     /// Does all that [`Session::run`] does before the runtime is called: what
@@ -357,6 +395,26 @@ fn tensor(dims: &[u64], values: TensorValues) -> ort::Result<DynTensor> {
         TensorValues::Uint8(values) => Tensor::from_array((shape, values))?.upcast(),
         TensorValues::Bool(values) => Tensor::from_array((shape, values))?.upcast(),
     })
+}
+
+/// Shape and values of a tensor of numbers.
+fn extracted(value: &ort::value::ValueRef<'_>) -> Option<(Vec<u64>, TensorValues)> {
+    macro_rules! extract {
+        ($($kind:ident: $t:ty),*) => {
+            $(if let Ok((shape, values)) = value.try_extract_tensor::<$t>() {
+                let dims = shape.iter().map(|n| (*n).unsigned_abs()).collect();
+                return Some((dims, TensorValues::$kind(values.to_vec())));
+            })*
+        };
+    }
+    extract!(
+        Float32: f32, Int64: i64, Float64: f64, Int32: i32, Uint8: u8, Int8: i8, Bool: bool,
+        Int16: i16, Uint16: u16, Uint32: u32, Uint64: u64
+    );
+    let (shape, values) = value.try_extract_tensor::<half::f16>().ok()?;
+    let dims = shape.iter().map(|n| (*n).unsigned_abs()).collect();
+    let bits = values.iter().map(|x| x.to_bits()).collect();
+    Some((dims, TensorValues::Float16(bits)))
 }
 
 /// Turns a failure of the CUDA provider into what to install.

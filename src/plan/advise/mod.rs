@@ -25,5 +25,6 @@ pub use machine::{Candidate, Candidates, Evidence, Kind, Machine, from_offers, h
 pub use option::{Predicted, ServingOption, Setup, Verdict};
 pub use plan::{Plan, advise};
 pub use question::{Accept, Question};
+pub use sizing::{Waiting, service_times};
 pub use stakes::{Baseline, IDLE_GPU, Saving, Varied, WhatIf, what_if};
 pub use turning::Turning;

@@ -38,7 +38,7 @@ mod triton;
 
 pub use capacity::{CapacityLimit, SloCapacity, slo_capacity};
 pub use idle::IdleSlowdown;
-pub use outcome::{MeanTime, Outcome, PercentileTime, Saturation, Steady};
+pub use outcome::{MeanTime, Outcome, PercentileTime, Saturation, Steady, percentiles};
 pub use search::{
     Alternative, BestConfiguration, SearchSpace, best_configuration, best_configuration_above,
 };

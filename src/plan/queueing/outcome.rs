@@ -121,11 +121,8 @@ pub struct MeanTime {
 /// below the estimate varies; that variation, times Student's t, moves the
 /// percentile down and up, and the times found there are the ends. Unlike
 /// percentiles of single stretches it has no bias from short stretches.
-pub(super) fn percentiles(
-    times: &[f64],
-    wanted: &[Percentile],
-    level: Fraction,
-) -> Vec<PercentileTime> {
+#[must_use]
+pub fn percentiles(times: &[f64], wanted: &[Percentile], level: Fraction) -> Vec<PercentileTime> {
     let ranks = Ranks::new(times);
     let t = student_t(STRETCHES - 1, level).unwrap_or(f64::INFINITY);
     let shown = |seconds: f64| seconds.is_finite().then(|| Time::saturating(seconds));

@@ -8,7 +8,7 @@ use super::service::ServiceTimes;
 use super::sink::{Quantity, Record, Sink};
 use super::streams::Streams;
 use crate::error::{Error, Result};
-use crate::units::{Fraction, Rate};
+use crate::units::{Fraction, Rate, Time};
 use crate::workload::{Arrivals, Balancer, Batcher, Percentile, QueuePolicy, ServingConfiguration};
 
 /// Requests of the first twentieth of a run are not measured: the run begins
@@ -167,6 +167,48 @@ impl Simulator {
             self.several(service, configuration, replicas, (input, &mut record))
         };
         Ok(self.judge(&record, tally, (configuration, replicas), (rate, input)))
+    }
+
+    /// The latency of every request of one replica at `rate`, in order of
+    /// arrival, the warm-up included; none for one that was not served. Empty
+    /// where the server cannot keep up.
+    ///
+    /// # Errors
+    /// As [`Simulator::run`].
+    pub fn latencies(
+        &self,
+        service: &ServiceTimes,
+        configuration: &ServingConfiguration,
+        rate: Rate,
+    ) -> Result<Vec<Option<Time>>> {
+        check(service, configuration)?;
+        if rate >= sustainable(service, configuration) {
+            return Ok(Vec::new());
+        }
+        let interval = rate.interval().unwrap_or_default();
+        let mut record = Record::new(Quantity::Latency, self.streams.requests(), 0);
+        self.one(
+            service,
+            configuration,
+            self.input(interval.get()),
+            &mut record,
+        );
+        let time = |seconds: f64| seconds.is_finite().then(|| Time::saturating(seconds));
+        Ok(record.times.into_iter().map(time).collect())
+    }
+
+    /// The highest rate that a replica could carry if every batch were full:
+    /// beyond it the queue grows whatever the batch window.
+    ///
+    /// # Errors
+    /// Refuses a configuration that cannot be started or that the service times
+    /// do not cover.
+    pub fn sustainable(
+        service: &ServiceTimes,
+        configuration: &ServingConfiguration,
+    ) -> Result<Rate> {
+        check(service, configuration)?;
+        Ok(sustainable(service, configuration))
     }
 
     /// The requests at the start that are not measured.

@@ -2,6 +2,7 @@
 //! used again for every configuration that is compared.
 
 use crate::error::{Error, Result};
+use crate::units::{Rate, Time};
 use crate::workload::Arrivals;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Exp1, Gamma};
@@ -77,6 +78,15 @@ impl Streams {
         self.codes.len()
     }
 
+    /// When the first `count` requests arrive at this rate.
+    pub fn arrivals(&self, rate: Rate, count: usize) -> impl Iterator<Item = Time> {
+        let interval = rate.interval().unwrap_or_default().get();
+        self.unit_arrivals
+            .iter()
+            .take(count)
+            .map(move |unit| Time::saturating(unit * interval))
+    }
+
     /// Which of `replicas` each request goes to under a random split.
     pub(super) fn random_replicas(&self, replicas: usize) -> impl Iterator<Item = usize> {
         let mut rng = Purpose::Balancer.generator(self.seed);
@@ -139,7 +149,6 @@ fn cumulate(n: usize, mut gap: impl FnMut() -> f64) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::stats::Sample;
-    use crate::units::Time;
     use crate::workload::Timestamps;
 
     fn gaps(arrivals: &Arrivals) -> Sample {

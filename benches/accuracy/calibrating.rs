@@ -1,0 +1,169 @@
+//! Calibration between the loads: short rounds, of which the latest count.
+
+use advisor::{
+    error::Result,
+    measure::serve::process::{Gaps, ReplicaProcess},
+    profile::{
+        calibration::{
+            Calibration, Device, Fingerprint, IdleGap, ModelClass, ModelSummary, Overheads, Round,
+            Row, SCHEMA, SessionLayout,
+        },
+        history::between_runs,
+        machine::Machine,
+    },
+    stats::Sample,
+    units::{Bytes, Count, Flops, Time},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+/// The batch sizes that are calibrated.
+pub const BATCHES: [u32; 4] = [1, 2, 4, 8];
+
+/// Rounds that a prediction rests on: the latest.
+const ROUNDS: usize = 16;
+
+/// One visit lasts at least this long, as in `advisor calibrate`.
+const VISIT: f64 = 0.040;
+
+/// Idle gaps in milliseconds, as in `advisor calibrate`.
+const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
+
+/// Seconds spent on one gap in one visit.
+const PER_GAP: f64 = 0.02;
+
+/// What was measured of the layouts of one model, the latest last.
+pub struct Rolling {
+    begun: Instant,
+    rows: BTreeMap<(SessionLayout, u32), VecDeque<(Round, Vec<Time>)>>,
+    idle: BTreeMap<SessionLayout, VecDeque<Gaps>>,
+}
+
+impl Rolling {
+    pub fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            rows: BTreeMap::new(),
+            idle: BTreeMap::new(),
+        }
+    }
+
+    /// Visits every batch size of a layout once.
+    pub fn round(&mut self, replica: &mut ReplicaProcess) -> Result<()> {
+        let layout = replica.layout;
+        for batch in BATCHES {
+            let at = Time::from(self.begun.elapsed());
+            let visit = replica.visit(layout.instances, batch, Time::saturating(VISIT))?;
+            let kept = self.rows.entry((layout, batch)).or_default();
+            kept.push_back((Round { at, ..visit.round }, visit.samples));
+            if kept.len() > ROUNDS {
+                kept.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits a layout of one instance with idle gaps.
+    pub fn idle(&mut self, replica: &mut ReplicaProcess) -> Result<()> {
+        let layout = replica.layout;
+        let one = self
+            .rows
+            .get(&(layout, 1))
+            .and_then(|kept| kept.back())
+            .map_or(1e-3, |(round, _)| round.mean.get());
+        let gaps = GAPS_MS
+            .into_iter()
+            .map(|ms| {
+                let times = (PER_GAP / (ms * 1e-3 + one)).clamp(1.0, 20.0);
+                (Time::from_millis(ms), times as u32)
+            })
+            .collect();
+        let gaps = replica.after_gaps(1, gaps)?;
+        let kept = self.idle.entry(layout).or_default();
+        kept.push_back(gaps);
+        if kept.len() > ROUNDS {
+            kept.pop_front();
+        }
+        Ok(())
+    }
+
+    /// What there is now, as a calibration.
+    pub fn calibration(&self, name: &str, machine: &Machine, runtime: &str) -> Calibration {
+        let rows = self
+            .rows
+            .iter()
+            .map(|(&(layout, batch), kept)| {
+                let mut row = Row::new(layout, batch);
+                for (round, samples) in kept {
+                    row.rounds.push(*round);
+                    row.samples.extend(samples);
+                }
+                row
+            })
+            .collect();
+        Calibration {
+            schema: SCHEMA,
+            machine_type: None,
+            taken_at: jiff::Timestamp::now().to_string(),
+            fingerprint: Fingerprint::of(machine, &Device::Cpu, runtime, name),
+            machine: machine.clone(),
+            model: unread(name),
+            device: Device::Cpu,
+            rows,
+            starts: Vec::new(),
+            left_out: Vec::new(),
+            idle_gaps: self.idle_gaps(),
+            overheads: Overheads::default(),
+            steadiness: None,
+            between_runs: Some(between_runs(&[])),
+            caveats: Vec::new(),
+        }
+    }
+
+    /// The median over the visits of each one's own ratio, as in `advisor calibrate`.
+    fn idle_gaps(&self) -> Vec<IdleGap> {
+        let mut found = Vec::new();
+        for (&layout, visits) in &self.idle {
+            for place in 0..GAPS_MS.len() {
+                let seen: Vec<(Time, f64, u32)> = visits
+                    .iter()
+                    .filter_map(|visit| {
+                        let (gap, after, times) = visit.after.get(place)?;
+                        Some((*gap, after.ratio(visit.back_to_back), *times))
+                    })
+                    .collect();
+                let Ok(ratios) = Sample::new(seen.iter().map(|(_, ratio, _)| *ratio).collect())
+                else {
+                    continue;
+                };
+                found.push(IdleGap {
+                    layout,
+                    gap: seen[0].0,
+                    slowdown: ratios.median(),
+                    visits: seen.len() as u32,
+                    inferences: seen.iter().map(|(.., times)| *times).sum(),
+                });
+            }
+        }
+        found
+    }
+}
+
+/// A summary of which only the name is used: latency curves need no more.
+fn unread(name: &str) -> ModelSummary {
+    ModelSummary {
+        name: name.to_owned(),
+        hash: name.to_owned(),
+        parameters: Count::new(0),
+        weight_bytes: Bytes::ZERO,
+        flops_per_item: Flops::saturating(0.0),
+        activation_bytes_per_item: Bytes::ZERO,
+        io_bytes_per_item: Bytes::ZERO,
+        operators: 0,
+        class: ModelClass::Other,
+        max_batch: None,
+        memory: None,
+    }
+}

@@ -1,0 +1,252 @@
+//! Driving a running server.
+
+use super::{
+    super::{
+        args::Global, calibrate::Bench, folders::Folders, interrupt, output, subject::Named,
+        verify_args::VerifyArgs,
+    },
+    in_process::{curve, layout, payloads},
+    question::Question,
+};
+use crate::{
+    caveat::{Caveat, CaveatKind},
+    error::{Error, Result},
+    estimate::Estimate,
+    measure::{
+        probe::load::{self, LoadSnapshot},
+        serve::http::{self, HttpLoad, Payload},
+    },
+    model::InputSpec,
+    plan::queueing::ServiceRange,
+    profile::calibration::{Device, Fingerprint, SessionLayout},
+    units::Time,
+    verify::{
+        Forecast, ObjectiveCount, Observed, Schedule, Target, Verification, forecast, judge,
+        replay, service_range,
+    },
+    workload::Arrivals,
+};
+
+/// Requests in one run at most.
+const MOST_REQUESTS: u32 = 200_000;
+
+/// Requests one after the other that show what the server adds to an inference.
+const ROUND_TRIPS: usize = 40;
+
+/// What the prediction for a server rests on.
+struct Basis {
+    service: ServiceRange,
+    fingerprint: Fingerprint,
+    layout: SessionLayout,
+}
+
+/// Drives a server and lays what came beside the prediction, where there is a
+/// model here to predict from.
+///
+/// # Errors
+/// The server does not answer, or does not serve the model.
+pub(super) fn over_http(
+    global: &Global,
+    args: &VerifyArgs,
+    folders: &Folders,
+    (question, named, url): (&Question, Option<&Named>, &str),
+) -> Result<Verification> {
+    let name = args
+        .server_model
+        .clone()
+        .or_else(|| named.map(Named::name))
+        .ok_or_else(|| {
+            Error::bad_input("no model was given")
+                .hint("give its name on the server with `--server-model NAME`")
+        })?;
+    let target = http::Target::new(url, &name, args.timeout)?;
+    let metadata = http::metadata(&target)?;
+    let (basis, inputs) = match named {
+        Some(named) => {
+            let subject = named.prepare(global, &question.model, folders)?;
+            let basis = wanted(args)
+                .then(|| basis(global, args, folders, (question, named)))
+                .transpose()?;
+            (basis, as_served(subject.inputs, &metadata)?)
+        }
+        None => (None, metadata.input_specs()?),
+    };
+    let payloads = payloads(args, &inputs)?;
+    let overhead = basis
+        .as_ref()
+        .map(|basis| overhead(&target, &payloads, basis))
+        .transpose()?;
+    let schedule = Schedule::new(
+        &Arrivals::Poisson,
+        question.rate,
+        (args.time, MOST_REQUESTS),
+        args.seed,
+    )?;
+    output::note(
+        global,
+        &format!(
+            "Driving {name} at {url} with {} for {} …",
+            question.rate,
+            schedule.arrivals().last().copied().unwrap_or_default()
+        ),
+    );
+    let before = LoadSnapshot::take();
+    let load = http::drive(&target, &payloads, schedule.arrivals(), interrupt::flag());
+    let disturbance = load::between(&before, &LoadSnapshot::take());
+    if load.latencies.len() < 20 {
+        return Err(Error::machine(format!(
+            "only {} requests were sent before it was interrupted",
+            load.latencies.len()
+        )));
+    }
+    let seen = schedule.first(load.latencies.len());
+    let measured = Observed::of_latencies(&load.latencies, &seen, load.late.clone());
+    let configuration = &question.configuration;
+    let shifted = |forecast: Forecast| shifted(forecast, overhead.unwrap_or_default());
+    let (predicted, replayed) = match &basis {
+        Some(basis) => (
+            Some(shifted(forecast(
+                &basis.service,
+                configuration,
+                (&Arrivals::Poisson, question.rate),
+            )?)),
+            Some(shifted(replay(&basis.service, configuration, &seen)?)),
+        ),
+        None => (None, None),
+    };
+    let mut verification = Verification {
+        taken_at: jiff::Timestamp::now().to_string(),
+        model: name,
+        target: Target::Url {
+            url: url.to_owned(),
+        },
+        fingerprint: basis.as_ref().map(|basis| basis.fingerprint.clone()),
+        configuration: configuration.clone(),
+        layout: basis.as_ref().map_or(
+            SessionLayout {
+                instances: configuration.instances,
+                intra_op_threads: configuration.intra_op_threads,
+                spinning: false,
+            },
+            |basis| basis.layout,
+        ),
+        own_cores: false,
+        rate: question.rate,
+        judgement: judge(predicted.as_ref(), replayed.as_ref(), &measured),
+        predicted,
+        replayed,
+        from_recorded: None,
+        service_factor: None,
+        http_overhead: overhead,
+        objectives: question
+            .objectives
+            .iter()
+            .map(|slo| ObjectiveCount::of(*slo, &load.latencies))
+            .collect(),
+        measured,
+        disturbance,
+        caveats: failures(&load),
+    };
+    verification.doubt(&schedule);
+    Ok(verification)
+}
+
+/// Whether a prediction was asked for: it needs to know how the server is set up.
+fn wanted(args: &VerifyArgs) -> bool {
+    args.plan.is_some()
+        || args.instances.is_some()
+        || args.threads.is_some()
+        || args.max_batch.is_some()
+        || args.calibration.is_some()
+}
+
+fn basis(
+    global: &Global,
+    args: &VerifyArgs,
+    folders: &Folders,
+    (question, named): (&Question, &Named),
+) -> Result<Basis> {
+    folders.check_writable()?;
+    let mut bench = Bench::new(global, folders, Some(args.only))?;
+    bench.always_measure = args.recalibrate;
+    let device = bench.devices().first().cloned().unwrap_or(Device::Cpu);
+    let layout = layout(&question.configuration, &device, &bench);
+    let (calibration, curve) = curve(
+        args,
+        (&bench, folders),
+        (named, question),
+        (&device, layout),
+    )?;
+    Ok(Basis {
+        service: service_range(&curve, &question.configuration)?,
+        fingerprint: calibration.fingerprint,
+        layout,
+    })
+}
+
+/// The inputs that the server takes, with the values that suit the model here.
+fn as_served(inputs: Vec<InputSpec>, metadata: &http::ModelMetadata) -> Result<Vec<InputSpec>> {
+    if metadata.inputs.is_empty() {
+        // A server may leave them out; the model here knows.
+        return Ok(inputs);
+    }
+    for input in &inputs {
+        if !metadata
+            .inputs
+            .iter()
+            .any(|tensor| tensor.name == input.name)
+        {
+            let names: Vec<&str> = metadata.inputs.iter().map(|t| t.name.as_str()).collect();
+            return Err(Error::bad_input(format!(
+                "the served model takes {}, the model here {}: it is another one",
+                names.join(", "),
+                input.name
+            ))
+            .hint("give the same model with `--model FILE`, or only `--server-model NAME`"));
+        }
+    }
+    Ok(inputs)
+}
+
+/// What the server adds to an inference: the median latency of requests with
+/// nothing else under way, less the mean service time of one item.
+fn overhead(target: &http::Target, payloads: &[Payload], basis: &Basis) -> Result<Time> {
+    http::one_by_one(target, payloads, 5)?;
+    let mut trips: Vec<Time> = http::one_by_one(target, payloads, ROUND_TRIPS)?
+        .into_iter()
+        .map(|trip| trip.latency)
+        .collect();
+    trips.sort();
+    let median = trips.get(trips.len() / 2).copied().unwrap_or_default();
+    Ok(median - basis.service.value.mean(1, 1).unwrap_or_default())
+}
+
+/// The forecast with the overhead on top of every latency.
+fn shifted(mut forecast: Forecast, overhead: Time) -> Forecast {
+    for span in &mut forecast.percentiles {
+        span.latency = span
+            .latency
+            .as_ref()
+            .map(|latency: &Estimate<Time>| latency.map(|time| time + overhead));
+    }
+    forecast
+}
+
+/// What went wrong, by kind, most often first.
+fn failures(load: &HttpLoad) -> Vec<Caveat> {
+    let mut kinds: Vec<(&String, &u64)> = load.errors.iter().collect();
+    kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), *kind));
+    kinds
+        .into_iter()
+        .take(5)
+        .map(|(kind, count)| {
+            Caveat::new(
+                CaveatKind::Incomplete,
+                format!(
+                    "{count} of {} requests got no answer: {kind}",
+                    load.latencies.len()
+                ),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,431 @@
+//! The replica at work.
+
+use super::clock::{Clock, sleep_precisely};
+use crate::{error::Result, measure::runtime::cores::keep_calling_thread, units::Time};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// From the start of the threads to the origin of time.
+const LEAD_IN: Duration = Duration::from_millis(20);
+
+/// How often a sleeping instance looks whether it should stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a follower without a core of its own looks whether it leads.
+const FOLLOWER_SLEEP: Duration = Duration::from_micros(50);
+
+/// Nobody leads.
+const NOBODY: usize = usize::MAX;
+
+/// By which rule batches are made: when an instance is free, everything that
+/// waits boards it, held back at most the window for more
+/// (`workload::Batcher::WhenFree`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The most items in a batch, at least 1.
+    pub max_batch: u32,
+    /// How long the oldest request may be held back.
+    #[serde(rename = "window_s")]
+    pub window: Time,
+}
+
+/// One batch that was run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Flat", into = "Flat")]
+pub struct ServedBatch {
+    /// Its first request, counted from 0; the others follow in order.
+    pub first: u32,
+    /// How many requests.
+    pub items: u32,
+    /// On which instance.
+    pub instance: u32,
+    /// When it could have started by the rule, on this instance.
+    pub due: Time,
+    /// When it started.
+    pub start: Time,
+    /// When it ended.
+    pub end: Time,
+    /// Whether the inference failed.
+    pub failed: bool,
+}
+
+/// As written: one short line of numbers per batch.
+type Flat = (u32, u32, u32, Time, Time, Time, bool);
+
+impl From<Flat> for ServedBatch {
+    fn from((first, items, instance, due, start, end, failed): Flat) -> Self {
+        Self {
+            first,
+            items,
+            instance,
+            due,
+            start,
+            end,
+            failed,
+        }
+    }
+}
+
+impl From<ServedBatch> for Flat {
+    fn from(batch: ServedBatch) -> Self {
+        (
+            batch.first,
+            batch.items,
+            batch.instance,
+            batch.due.to_nanos(),
+            batch.start.to_nanos(),
+            batch.end.to_nanos(),
+            batch.failed,
+        )
+    }
+}
+
+impl ServedBatch {
+    /// The time for which it occupied its instance, late start included.
+    #[must_use]
+    pub fn service(&self) -> Time {
+        self.end - self.due
+    }
+}
+
+/// What an instance can do.
+pub trait Work: Send {
+    /// Runs a batch of that many items.
+    ///
+    /// # Errors
+    /// The inference failed.
+    fn run(&mut self, items: u32) -> Result<()>;
+}
+
+/// One instance: what it does, and the cores it is kept to (none: any).
+#[derive(Debug)]
+pub struct Instance<W> {
+    /// Runs its batches.
+    pub work: W,
+    /// The cores of its threads, the calling one first.
+    pub cores: Vec<u32>,
+}
+
+/// What all instances share.
+#[derive(Debug)]
+struct Crew<'c> {
+    arrivals: &'c [f64],
+    rule: Rule,
+    clock: Clock,
+    stop: &'c AtomicBool,
+    /// Free instances, the one that is free longest first.
+    free: Mutex<VecDeque<usize>>,
+    /// The first of them, or [`NOBODY`].
+    leader: AtomicUsize,
+    /// The first request that no batch has taken; only the leader changes it.
+    head: AtomicUsize,
+}
+
+/// Runs instances under arrivals (never falling) until all are served
+/// or `stop` is set; returns the batches in the order of their requests.
+pub fn drive<W: Work>(
+    instances: Vec<Instance<W>>,
+    arrivals: &[Time],
+    rule: Rule,
+    stop: &AtomicBool,
+) -> Vec<ServedBatch> {
+    let arrivals: Vec<f64> = arrivals.iter().map(|time| time.get()).collect();
+    let origin = Instant::now() + LEAD_IN;
+    let own_cores = instances.iter().all(|instance| !instance.cores.is_empty());
+    let crew = Crew {
+        arrivals: &arrivals,
+        rule,
+        clock: if own_cores {
+            Clock::with_spin(origin)
+        } else {
+            Clock::without_spin(origin)
+        },
+        stop,
+        free: Mutex::new(VecDeque::with_capacity(instances.len())),
+        leader: AtomicUsize::new(NOBODY),
+        head: AtomicUsize::new(0),
+    };
+    let crew = &crew;
+    let mut batches: Vec<ServedBatch> = std::thread::scope(|scope| {
+        let threads: Vec<_> = instances
+            .into_iter()
+            .enumerate()
+            .map(|(index, mut instance)| {
+                scope.spawn(move || {
+                    keep_calling_thread(&instance.cores);
+                    sleep_precisely();
+                    crew.serve(index, &mut instance.work)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default())
+            .collect()
+    });
+    batches.sort_by_key(|batch| batch.first);
+    batches
+}
+
+impl Crew<'_> {
+    fn serve(&self, index: usize, work: &mut impl Work) -> Vec<ServedBatch> {
+        let mut batches = Vec::with_capacity(4096);
+        let mut free_since = 0.0;
+        loop {
+            self.line_up(index);
+            if !self.follow(index) {
+                return batches;
+            }
+            let Some((first, items, due)) = self.lead(free_since) else {
+                self.hand_on();
+                return batches;
+            };
+            let start = self.clock.now();
+            let failed = work.run(items).is_err();
+            free_since = self.clock.now();
+            batches.push(ServedBatch {
+                first: first as u32,
+                items,
+                instance: index as u32,
+                due: Time::saturating(due),
+                start: Time::saturating(start),
+                end: Time::saturating(free_since),
+                failed,
+            });
+        }
+    }
+
+    /// Joins the free instances, last in line.
+    fn line_up(&self, index: usize) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push_back(index);
+        if let Some(first) = free.front() {
+            self.leader.store(*first, Ordering::Release);
+        }
+    }
+
+    /// Leaves the line to run a batch (or for good); the next in line leads.
+    fn hand_on(&self) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.pop_front();
+        let next = free.front().copied().unwrap_or(NOBODY);
+        self.leader.store(next, Ordering::Release);
+    }
+
+    /// Waits for the lead; false when there is nothing left to do. A follower
+    /// wakes for every batch that is due, since it leads right after.
+    fn follow(&self, index: usize) -> bool {
+        while self.leader.load(Ordering::Acquire) != index {
+            let head = self.head.load(Ordering::Acquire);
+            let Some(next) = self.departure(head, 0.0) else {
+                return false;
+            };
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            let sleep = self.clock.sleep_before(next).min(LOOK_EVERY);
+            if !sleep.is_zero() {
+                std::thread::sleep(sleep);
+            } else if self.clock.spins() {
+                std::hint::spin_loop();
+            } else {
+                std::thread::sleep(FOLLOWER_SLEEP);
+            }
+        }
+        true
+    }
+
+    /// Waits until the next batch is due and takes it: its first request, its
+    /// size, and when it was due. None when nothing is left.
+    fn lead(&self, free_since: f64) -> Option<(usize, u32, f64)> {
+        let head = self.head.load(Ordering::Acquire);
+        let due = self.departure(head, free_since)?;
+        while self.clock.sleep_before(due) > LOOK_EVERY {
+            std::thread::sleep(LOOK_EVERY);
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.clock.wait_until(due);
+        let now = self.clock.now();
+        let most = self.rule.max_batch.max(1) as usize;
+        let items = self
+            .arrivals
+            .iter()
+            .skip(head)
+            .take(most)
+            .take_while(|arrival| **arrival <= now)
+            .count()
+            .max(1);
+        self.head.store(head + items, Ordering::Release);
+        self.hand_on();
+        Some((head, items as u32, due))
+    }
+
+    /// When the batch that begins with request `head` is due on an instance
+    /// that is free since then: when it is full or its window is over, but not
+    /// before the instance is free.
+    fn departure(&self, head: usize, free_since: f64) -> Option<f64> {
+        let arrival = *self.arrivals.get(head)?;
+        let ready = arrival.max(free_since);
+        let window = self.rule.window.get();
+        if window <= 0.0 || self.rule.max_batch <= 1 {
+            return Some(ready);
+        }
+        let last = head + self.rule.max_batch as usize - 1;
+        let full = self.arrivals.get(last).copied().unwrap_or(f64::INFINITY);
+        Some(ready.max(full.min(arrival + window)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use proptest::prelude::*;
+
+    /// Sleeps as long as a batch takes; fails on batches of `fails` items.
+    struct Fake {
+        seconds: f64,
+        fails: u32,
+    }
+
+    impl Work for Fake {
+        fn run(&mut self, items: u32) -> Result<()> {
+            std::thread::sleep(Duration::from_secs_f64(self.seconds));
+            if items == self.fails {
+                return Err(Error::machine("out of order"));
+            }
+            Ok(())
+        }
+    }
+
+    fn run(
+        arrivals: &[f64],
+        (instances, max_batch): (usize, u32),
+        (seconds, window): (f64, f64),
+    ) -> Vec<ServedBatch> {
+        let crew = (0..instances)
+            .map(|_| Instance {
+                work: Fake { seconds, fails: 0 },
+                cores: Vec::new(),
+            })
+            .collect();
+        let rule = Rule {
+            max_batch,
+            window: Time::saturating(window),
+        };
+        let arrivals = times(arrivals);
+        drive(crew, &arrivals, rule, &AtomicBool::new(false))
+    }
+
+    fn times(seconds: &[f64]) -> Vec<Time> {
+        seconds.iter().map(|s| Time::saturating(*s)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// Every request is in exactly one batch, in order; no batch starts
+        /// before it is due, is too large, or runs beside another on its instance.
+        #[test]
+        fn the_replica_keeps_its_rule(
+            gaps in prop::collection::vec(0.0..0.002f64, 1..60),
+            instances in 1usize..4,
+            max_batch in 1u32..5,
+            window in prop_oneof![Just(0.0), Just(0.002)],
+        ) {
+            let arrivals: Vec<f64> = gaps
+                .iter()
+                .scan(0.0, |now, gap| { *now += gap; Some(*now) })
+                .collect();
+            let batches = run(&arrivals, (instances, max_batch), (0.001, window));
+            let mut next = 0;
+            let mut free = vec![0.0; instances];
+            for batch in &batches {
+                prop_assert_eq!(batch.first, next);
+                next += batch.items;
+                prop_assert!(batch.items >= 1 && batch.items <= max_batch);
+                prop_assert!(batch.start >= batch.due && batch.end > batch.start);
+                let last = arrivals[next as usize - 1];
+                prop_assert!(batch.start.get() + 1e-9 >= last);
+                // Not full and not the end of the load: the window was over.
+                let first = arrivals[batch.first as usize];
+                if batch.items < max_batch && (next as usize) < arrivals.len() && max_batch > 1 {
+                    prop_assert!(batch.start.get() + 1e-9 >= first + window);
+                }
+                let slot = &mut free[batch.instance as usize];
+                prop_assert!(batch.due.get() + 1e-9 >= *slot);
+                *slot = batch.end.get();
+            }
+            prop_assert_eq!(next as usize, arrivals.len());
+        }
+    }
+
+    #[test]
+    fn instances_work_side_by_side() {
+        let arrivals = vec![0.0; 4];
+        let batches = run(&arrivals, (2, 1), (0.03, 0.0));
+        let end = batches.iter().map(|b| b.end).max().unwrap();
+        assert!(end.get() > 0.055 && end.get() < 0.11, "{end}");
+        let of = |i| batches.iter().filter(|b| b.instance == i).count();
+        assert_eq!((of(0), of(1)), (2, 2));
+    }
+
+    #[test]
+    fn a_failed_inference_is_told_and_the_rest_goes_on() {
+        let crew = vec![Instance {
+            work: Fake {
+                seconds: 0.0,
+                fails: 2,
+            },
+            cores: Vec::new(),
+        }];
+        let rule = Rule {
+            max_batch: 2,
+            window: Time::ZERO,
+        };
+        let arrivals = times(&[0.0, 0.0, 0.02]);
+        let batches = drive(crew, &arrivals, rule, &AtomicBool::new(false));
+        let told: Vec<(u32, bool)> = batches.iter().map(|b| (b.items, b.failed)).collect();
+        assert_eq!(told, [(2, true), (1, false)]);
+    }
+
+    #[test]
+    fn a_stop_keeps_what_was_served() {
+        let stop = AtomicBool::new(false);
+        let arrivals: Vec<Time> = (0..1000)
+            .map(|i| Time::saturating(f64::from(i) * 0.01))
+            .collect();
+        let crew = (0..2)
+            .map(|_| Instance {
+                work: Fake {
+                    seconds: 0.001,
+                    fails: 0,
+                },
+                cores: Vec::new(),
+            })
+            .collect();
+        let rule = Rule {
+            max_batch: 1,
+            window: Time::ZERO,
+        };
+        let batches = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(120));
+                stop.store(true, Ordering::Relaxed);
+            });
+            drive(crew, &arrivals, rule, &stop)
+        });
+        assert!((3..60).contains(&batches.len()), "{}", batches.len());
+    }
+}
