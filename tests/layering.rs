@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Modules in order: each may use those before it (and itself).
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "units",
     "stats",
     "error",
