@@ -89,7 +89,7 @@ fn hardware_fits_and_profiles_follow_their_schemas() {
     for args in [
         &["hardware", "list"][..],
         &["hardware", "show", "T4"],
-        &["hardware", "show", "zen5"],
+        &["hardware", "show", "aws/c8a"],
     ] {
         let all = [args, &["--format", "json"]].concat();
         check("hardware", &advisor(&all).exits(0).json());

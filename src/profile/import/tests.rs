@@ -143,7 +143,7 @@ fn what_is_wrong_is_refused_with_its_line() {
         (
             mlperf.replace("99.00 percentile latency (ns)", "99.00 percentile latency"),
             ToolSetup::default(),
-            "f:24: the unit `(ns)` is missing",
+            "f:25: the unit `(ns)` is missing",
         ),
     ];
     for (text, setup, why) in cases {
