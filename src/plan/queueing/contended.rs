@@ -9,12 +9,15 @@
 //! instances then costs a look at each clock, not at each batch.
 //!
 //! The engine stretches what is left of every batch instead. The two differ by
-//! rounding alone, in the tenth digit; a test holds them to that.
+//! rounding alone; a test holds them to that.
 
 use super::kernel::{Input, Server, Tally, boarding, departure};
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 use std::collections::VecDeque;
+
+/// Batches that a clock counts before it starts again.
+const MOST_COUNTED: f64 = 16.0;
 
 /// A batch under way.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +40,17 @@ struct Clock<'s> {
 }
 
 impl Clock<'_> {
+    /// Starts the count again before it is so large that its digits are missed.
+    #[inline]
+    fn rebase(&mut self) {
+        if self.now > MOST_COUNTED {
+            for batch in &mut self.running {
+                batch.target -= self.now;
+            }
+            self.now = 0.0;
+        }
+    }
+
     /// Keeps `running` in order of its ends; later ends are looked for from the back,
     /// where a new batch nearly always belongs.
     #[inline]
@@ -122,6 +136,7 @@ pub(super) fn run(
             if clock.running.is_empty() {
                 clock.now = 0.0;
             }
+            clock.rebase();
             let work = clock.draw.relative(input.codes[head], now - since);
             clock.add(Running {
                 target: clock.now + work,
