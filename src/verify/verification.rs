@@ -112,7 +112,7 @@ pub struct ObjectiveCount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Held {
-    /// With 99 % confidence (the binomial rule of MLPerf `LoadGen`).
+    /// With 99 % confidence (the binomial rule of `MLPerf` `LoadGen`).
     Held,
     /// In this run, but with too few requests to prove it.
     Unproven,

@@ -16,3 +16,4 @@ mod run;
 mod runtime;
 mod schema;
 mod textbook;
+mod verify;

@@ -74,7 +74,7 @@ pub(super) fn read_plan(path: &Path) -> Result<PlanFile> {
 }
 
 /// The option of a plan that is to be verified.
-fn chosen<'p>(plan: &'p PlanFile, row: Option<u32>) -> Result<&'p PlanOption> {
+fn chosen(plan: &PlanFile, row: Option<u32>) -> Result<&PlanOption> {
     let names: Vec<String> = plan
         .options
         .iter()
