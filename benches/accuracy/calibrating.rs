@@ -2,7 +2,7 @@
 
 use advisor::{
     error::Result,
-    measure::serve::process::{Gaps, ReplicaProcess},
+    measure::serve::process::{Gaps, ReplicaProcess, Visit},
     profile::{
         calibration::{
             Calibration, Device, Fingerprint, IdleGap, ModelClass, ModelSummary, Overheads, Round,
@@ -37,7 +37,7 @@ const PER_GAP: f64 = 0.02;
 /// What was measured of the layouts of one model, the latest last.
 pub struct Rolling {
     begun: Instant,
-    rows: BTreeMap<(SessionLayout, u32), VecDeque<(Round, Vec<Time>)>>,
+    rows: BTreeMap<(SessionLayout, u32), VecDeque<Visit>>,
     idle: BTreeMap<SessionLayout, VecDeque<Gaps>>,
 }
 
@@ -57,7 +57,10 @@ impl Rolling {
             let at = Time::from(self.begun.elapsed());
             let visit = replica.visit(layout.instances, batch, Time::saturating(VISIT))?;
             let kept = self.rows.entry((layout, batch)).or_default();
-            kept.push_back((Round { at, ..visit.round }, visit.samples));
+            kept.push_back(Visit {
+                round: Round { at, ..visit.round },
+                samples: visit.samples,
+            });
             if kept.len() > ROUNDS {
                 kept.pop_front();
             }
@@ -72,7 +75,7 @@ impl Rolling {
             .rows
             .get(&(layout, 1))
             .and_then(|kept| kept.back())
-            .map_or(1e-3, |(round, _)| round.mean.get());
+            .map_or(1e-3, |visit| visit.round.mean.get());
         let gaps = GAPS_MS
             .into_iter()
             .map(|ms| {
@@ -96,9 +99,9 @@ impl Rolling {
             .iter()
             .map(|(&(layout, batch), kept)| {
                 let mut row = Row::new(layout, batch);
-                for (round, samples) in kept {
-                    row.rounds.push(*round);
-                    row.samples.extend(samples);
+                for visit in kept {
+                    row.rounds.push(visit.round);
+                    row.samples.extend(&visit.samples);
                 }
                 row
             })

@@ -26,7 +26,8 @@ use advisor::{
     },
     units::{Fraction, Rate, Time},
     verify::{
-        Forecast, Lateness, Observed, Schedule, recorded_service_times, replay, service_range,
+        Forecast, Lateness, Observed, Schedule, recorded_service_times, replay, replay_recorded,
+        service_range,
     },
     workload::{Arrivals, Percentile},
 };
@@ -96,9 +97,12 @@ pub struct Compared {
     pub percentile: Percentile,
     #[serde(rename = "measured_s")]
     pub measured: Time,
-    /// With the service times of the run itself.
+    /// With the service times of the run itself, in their order.
     #[serde(rename = "model_s")]
     pub model: Option<Time>,
+    /// With the service times of the run itself, drawn independently.
+    #[serde(rename = "model_independent_s")]
+    pub independent: Option<Time>,
     /// With the calibration taken before.
     #[serde(rename = "total_s")]
     pub total: Option<Estimate<Time>>,
@@ -108,6 +112,10 @@ pub struct Compared {
 impl Compared {
     pub fn model_error(&self) -> Option<f64> {
         Some(self.model?.ratio(self.measured) - 1.0)
+    }
+
+    pub fn independent_error(&self) -> Option<f64> {
+        Some(self.independent?.ratio(self.measured) - 1.0)
     }
 
     pub fn total_error(&self) -> Option<f64> {
@@ -227,8 +235,9 @@ impl Bench<'_> {
         let measured = Observed::of_replica(&load, &schedule, instances);
         let total = replay(&service, configuration, &schedule)?;
         let recorded = recorded_service_times(&load.batches, instances, rule.max_batch)?;
-        let recorded = ServiceRange::exact(recorded, Source::Measured);
-        let model = replay(&recorded, configuration, &schedule)?;
+        let model = replay_recorded(&recorded, configuration, &schedule)?;
+        let exact = ServiceRange::exact(recorded.service, Source::Measured);
+        let independent = replay(&exact, configuration, &schedule)?;
         Ok(Cell {
             model: cell.model.clone(),
             instances,
@@ -242,7 +251,7 @@ impl Bench<'_> {
             failed: measured.failed,
             mean_batch: measured.mean_batch.unwrap_or(1.0),
             lateness: measured.lateness,
-            percentiles: compared(&measured, &model, &total),
+            percentiles: compared(&measured, [&model, &independent, &total]),
             closed_forms: closed_forms(&curve, configuration, measured.offered),
             steal: disturbance.steal.known().copied(),
             others_cores: disturbance.other_load_cores.known().copied(),
@@ -259,7 +268,7 @@ fn single(layout: SessionLayout) -> SessionLayout {
     }
 }
 
-fn compared(measured: &Observed, model: &Forecast, total: &Forecast) -> Vec<Compared> {
+fn compared(measured: &Observed, [model, independent, total]: [&Forecast; 3]) -> Vec<Compared> {
     measured
         .percentiles
         .iter()
@@ -278,6 +287,7 @@ fn compared(measured: &Observed, model: &Forecast, total: &Forecast) -> Vec<Comp
                 percentile: outcome.percentile,
                 measured: value,
                 model: of(model).map(|estimate| estimate.value),
+                independent: of(independent).map(|estimate| estimate.value),
                 covered: total
                     .as_ref()
                     .is_some_and(|t| value >= t.low && (value <= t.high || open)),

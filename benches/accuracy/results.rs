@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub const HEADINGS: &str = "model              inst×thr batch window  util asked/real     req/s requests   p95 measured  model err  total err  covered   3 waits      M/M/c  headroom   steal  others   drift  service/calib  late p99";
+pub const HEADINGS: &str = "model              inst×thr batch window  util asked/real     req/s requests   p95 measured  model err  indep err  total err  covered   3 waits      M/M/c  headroom   steal  others   drift  service/calib  late p99";
 
 #[derive(Serialize)]
 struct File<'f> {
@@ -50,6 +50,7 @@ fn fields(cell: &Cell) -> Vec<String> {
         cell.requests.to_string(),
         p.map_or_else(String::new, |p| p.measured.to_string()),
         percent(p.and_then(Compared::model_error)),
+        percent(p.and_then(Compared::independent_error)),
         percent(p.and_then(Compared::total_error)),
         p.map_or("", |p| if p.covered { "yes" } else { "no" })
             .to_owned(),
@@ -67,8 +68,8 @@ fn fields(cell: &Cell) -> Vec<String> {
 }
 
 pub fn row(cell: &Cell) -> String {
-    const WIDTHS: [usize; 19] = [
-        18, 8, 5, 6, 16, 9, 8, 14, 10, 10, 8, 9, 10, 9, 7, 7, 7, 14, 9,
+    const WIDTHS: [usize; 20] = [
+        18, 8, 5, 6, 16, 9, 8, 14, 10, 10, 10, 8, 9, 10, 9, 7, 7, 7, 14, 9,
     ];
     fields(cell)
         .iter()
@@ -119,6 +120,10 @@ pub fn summary(cells: &[Cell]) -> String {
     lines.push(line(
         "model error",
         cells.iter().map(|c| p95(c)?.model_error()),
+    ));
+    lines.push(line(
+        "the same, independent",
+        cells.iter().map(|c| p95(c)?.independent_error()),
     ));
     lines.push(line(
         "total error",
@@ -199,7 +204,7 @@ pub fn keep(cells: &[Cell], fingerprint: &Fingerprint, folder: &Path) -> io::Res
         fingerprint.short(),
         summary(cells)
     );
-    text.push_str("| model | inst × thr | batch | window | utilisation asked/real | req/s | requests | p95 measured | model error | total error | covered | 3 waits | M/M/c | headroom | steal | others | drift | service / calibration | late p99 |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    text.push_str("| model | inst × thr | batch | window | utilisation asked/real | req/s | requests | p95 measured | model error | the same, independent draws | total error | covered | 3 waits | M/M/c | headroom | steal | others | drift | service / calibration | late p99 |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for cell in cells {
         text.push_str(&format!("| {} |\n", fields(cell).join(" | ")));
     }

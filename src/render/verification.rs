@@ -25,7 +25,11 @@ pub fn verification_report(verification: &Verification) -> Report {
         let p = outcome.percentile;
         let measured = match (outcome.value, outcome.low, outcome.high) {
             (Some(value), Some(low), Some(high)) => format!("{value}\n({})", span(low, high)),
-            (Some(value), Some(low), None) => format!("{value}\n({low} – no answer)"),
+            (Some(value), Some(low), None) if verification.measured.failed > 0 => {
+                format!("{value}\n({low} – no answer)")
+            }
+            // Too few requests lie beyond it to say how far it reaches.
+            (Some(value), Some(low), None) => format!("{value}\n({low} or more)"),
             (Some(value), ..) => value.to_string(),
             (None, ..) => "no answer".to_owned(),
         };
@@ -253,21 +257,32 @@ pub fn history_report(entries: &[Entry], spreads: &[(String, Spread)]) -> Report
                 .chars()
                 .take(16)
                 .collect::<String>()
-                .replace('T', " "),
+                .replace('T', "\n"),
             match &entry.target {
                 Target::InProcess => entry.model.clone(),
                 other => format!("{}\n{other}", entry.model),
             },
             format!(
-                "{} × {} threads, batch ≤ {}, window {}",
-                c.instances, c.intra_op_threads, c.max_batch, c.batch_window
+                "{} × {} thr\nbatch ≤ {}\n{}",
+                c.instances,
+                c.intra_op_threads,
+                c.max_batch,
+                if c.batch_window.is_zero() {
+                    "no window".to_owned()
+                } else {
+                    format!("window {}", c.batch_window)
+                }
             ),
             entry.offered.to_string(),
             show(Percentile::P50),
             show(Percentile::P90),
             show(Percentile::P95),
             show(Percentile::P99),
-            entry.judgement.to_string(),
+            if entry.disturbed {
+                format!("{}\ndisturbed", entry.judgement)
+            } else {
+                entry.judgement.to_string()
+            },
         ]);
     }
     report.table(table);

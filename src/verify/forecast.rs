@@ -1,9 +1,9 @@
 //! What the simulator says will come.
 
-use super::schedule::Schedule;
+use super::{recorded::Recorded, schedule::Schedule};
 use crate::{
     error::{Error, Result},
-    estimate::Estimate,
+    estimate::{Estimate, Source},
     plan::{
         advise::{Waiting, service_times},
         latency::{End, LatencyCurve},
@@ -157,12 +157,35 @@ pub fn replay(
     configuration: &ServingConfiguration,
     schedule: &Schedule,
 ) -> Result<Forecast> {
+    replay_with(service, configuration, schedule, &[])
+}
+
+/// The same with the service times of a run in the order in which they came.
+///
+/// # Errors
+/// A configuration that cannot be simulated.
+pub fn replay_recorded(
+    recorded: &Recorded,
+    configuration: &ServingConfiguration,
+    schedule: &Schedule,
+) -> Result<Forecast> {
+    let service = ServiceRange::exact(recorded.service.clone(), Source::Measured);
+    replay_with(&service, configuration, schedule, &recorded.draws)
+}
+
+fn replay_with(
+    service: &ServiceRange,
+    configuration: &ServingConfiguration,
+    schedule: &Schedule,
+    draws: &[Fraction],
+) -> Result<Forecast> {
     let count = schedule.arrivals().len();
     let simulator = Simulator::new(SimulationOptions {
         requests: (count * REQUESTS.div_ceil(count.max(1)).max(3)) as u32,
         arrivals: schedule.trace()?,
         ..SimulationOptions::default()
-    })?;
+    })?
+    .with_draws(draws);
     let rate = schedule.realised();
     let laps = |service: &ServiceTimes| -> Result<Option<Vec<Vec<f64>>>> {
         let latencies = simulator.latencies(service, configuration, rate)?;
@@ -324,7 +347,7 @@ fn saturated(service: &ServiceRange, configuration: &ServingConfiguration) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{estimate::Source, plan::queueing::ServicePoint};
+    use crate::plan::queueing::ServicePoint;
 
     fn range(ms: f64, doubt: f64) -> ServiceRange {
         let service =

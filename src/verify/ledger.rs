@@ -58,6 +58,9 @@ pub struct Entry {
     pub percentiles: Vec<Compared>,
     /// Whether the prediction held.
     pub judgement: Judgement,
+    /// Whether other programs or the hypervisor took processors away meanwhile:
+    /// then it tells of them and not of the prediction, and is not counted.
+    pub disturbed: bool,
 }
 
 /// One percentile, predicted and measured.
@@ -112,6 +115,7 @@ impl Entry {
                 })
                 .collect(),
             judgement: verification.judgement,
+            disturbed: !verification.disturbance.caveats().is_empty(),
         }
     }
 
@@ -222,8 +226,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The spread of the latest verifications of this very fingerprint, in
-    /// process; none with fewer than [`LEAST_ENTRIES`].
+    /// The spread of the latest undisturbed verifications of this very
+    /// fingerprint, in process; none with fewer than [`LEAST_ENTRIES`].
     #[must_use]
     pub fn spread(&self, fingerprint: &Fingerprint) -> Option<Spread> {
         let (entries, _) = self.entries();
@@ -235,7 +239,7 @@ fn spread(entries: &[Entry], fingerprint: &Fingerprint) -> Option<Spread> {
     let ratios: Vec<f64> = entries
         .iter()
         .rev()
-        .filter(|entry| entry.target == Target::InProcess)
+        .filter(|entry| entry.target == Target::InProcess && !entry.disturbed)
         .filter(|entry| {
             let of = entry.fingerprint.as_ref();
             of.is_some_and(|of| of.difference(fingerprint).is_none())
@@ -315,6 +319,7 @@ mod tests {
                 measured: Some(Time::from_millis(measured)),
             }],
             judgement: Judgement::Holds,
+            disturbed: false,
         }
     }
 

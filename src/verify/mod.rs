@@ -17,9 +17,11 @@ mod recorded;
 mod schedule;
 mod verification;
 
-pub use forecast::{Forecast, Span, explaining_factor, forecast, replay, service_range};
+pub use forecast::{
+    Forecast, Span, explaining_factor, forecast, replay, replay_recorded, service_range,
+};
 pub use ledger::{Compared, Entry, LEAST_ENTRIES, Ledger, Spread};
 pub use observed::{Lateness, Observed, Outcome};
-pub use recorded::recorded_service_times;
+pub use recorded::{Recorded, recorded_service_times};
 pub use schedule::Schedule;
 pub use verification::{Held, Judgement, ObjectiveCount, Target, Verification, judge};

@@ -1,11 +1,15 @@
 //! The service times of a run, as the simulator takes them: what is left of
 //! the error with them is the queueing model's alone.
+//!
+//! They are drawn in the order in which they came, so that a slow phase of the
+//! machine stays where it was; drawn independently (as a prediction must) they
+//! would lose it, which is an error of that assumption and not of the queue.
 
 use crate::{
     error::{Error, Result},
     measure::replica::ServedBatch,
     plan::queueing::{IdleSlowdown, ServicePoint, ServiceTimes},
-    units::Time,
+    units::{Fraction, Time},
 };
 use std::collections::BTreeMap;
 
@@ -40,6 +44,15 @@ impl Piece {
     }
 }
 
+/// The service times of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// By batch size, contention and idle gap.
+    pub service: ServiceTimes,
+    /// For each request the place of its batch among those of the same size.
+    pub draws: Vec<Fraction>,
+}
+
 /// Service times by batch size, contention and idle gap, as a run showed them.
 ///
 /// # Errors
@@ -48,7 +61,7 @@ pub fn recorded_service_times(
     batches: &[ServedBatch],
     instances: u32,
     max_batch: u32,
-) -> Result<ServiceTimes> {
+) -> Result<Recorded> {
     let pieces = pieces(batches, instances);
     if pieces.is_empty() {
         return Err(Error::machine(
@@ -56,40 +69,41 @@ pub fn recorded_service_times(
         ));
     }
     let slowdown = slowdown(&pieces);
-    let means = means(&pieces, slowdown, max_batch);
-    let relative = |piece: &Piece| {
-        let mean = means.get(&piece.items).copied().unwrap_or(1.0);
-        (piece.gap, piece.work(slowdown) / mean)
-    };
-    let mut by_gap: Vec<(f64, f64)> = pieces.iter().map(relative).collect();
-    by_gap.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let idle = idle(&by_gap);
-    // Factors are counted from short gaps, so the means are put there as well.
-    let factor = |gap: f64| {
-        idle.as_ref()
-            .map_or(1.0, |idle| idle.factor(Time::saturating(gap)))
-    };
-    let mut spread = BTreeMap::<u32, Vec<f64>>::new();
-    for piece in &pieces {
-        let warm = piece.work(slowdown) / factor(piece.gap);
-        spread.entry(piece.items).or_default().push(warm);
-    }
-    let all: Vec<f64> = spread
+    let mut works: Vec<Work> = pieces
         .iter()
-        .flat_map(|(items, times)| {
-            let mean = means.get(items).copied().unwrap_or(1.0);
-            times.iter().map(move |time| time / mean)
+        .map(|piece| Work {
+            items: piece.items,
+            gap: piece.gap,
+            alone: piece.work(slowdown),
+            warm: piece.work(slowdown),
         })
         .collect();
-    let warm = all.iter().sum::<f64>() / all.len() as f64;
+    // What waiting costs and what a batch takes without it depend on each other.
+    let mut lost = Vec::new();
+    for _ in 0..3 {
+        lost = idle(&works, &means(&works, max_batch));
+        for work in &mut works {
+            work.warm = work.alone - at(&lost, work.gap);
+        }
+    }
+    let means = means(&works, max_batch);
+    let single = means.values().next().copied().unwrap_or(1.0);
+    let factors: Vec<(Time, f64)> = lost
+        .iter()
+        .map(|(gap, extra)| (Time::saturating(*gap), (1.0 + extra / single).max(0.1)))
+        .collect();
+    let relative = |items: Option<u32>| -> Vec<f64> {
+        works
+            .iter()
+            .filter(|work| items.is_none_or(|items| work.items == items))
+            .filter_map(|work| Some((work.warm / means.get(&work.items)?).max(0.01)))
+            .collect()
+    };
+    let steps = instances.max(1);
     let points = means
         .iter()
         .map(|(&items, &mean)| {
-            let own = spread.get(&items).filter(|times| times.len() >= ENOUGH);
-            let base = own.map_or(mean * warm, |times| {
-                times.iter().sum::<f64>() / times.len() as f64
-            });
-            let steps = instances.max(1);
+            let own = relative(Some(items));
             ServicePoint {
                 batch: items,
                 mean_by_busy: (0..steps)
@@ -97,14 +111,59 @@ pub fn recorded_service_times(
                         let share = f64::from(others) / f64::from((steps - 1).max(1));
                         // Between one and all busy the pace falls evenly.
                         let pace = 1.0 + (1.0 / slowdown - 1.0) * share;
-                        Time::saturating(base / pace)
+                        Time::saturating(mean / pace)
                     })
                     .collect(),
-                relative: own.cloned().unwrap_or_else(|| all.clone()),
+                relative: if own.len() >= ENOUGH {
+                    own
+                } else {
+                    relative(None)
+                },
             }
         })
         .collect();
-    ServiceTimes::new(points, idle)
+    Ok(Recorded {
+        service: ServiceTimes::new(points, IdleSlowdown::new(&factors).ok())?,
+        draws: draws(&works, &means),
+    })
+}
+
+/// For each request the place of its batch in the table of its size: its rank
+/// among the batches of that size, or among all where those are few.
+fn draws(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<Fraction> {
+    let relative = |work: &Work| {
+        let mean = means.get(&work.items).copied().unwrap_or(1.0);
+        (work.warm / mean).max(0.01)
+    };
+    let mut tables = BTreeMap::<u32, Vec<f64>>::new();
+    let mut all: Vec<f64> = works.iter().map(relative).collect();
+    for work in works {
+        tables.entry(work.items).or_default().push(relative(work));
+    }
+    all.sort_by(f64::total_cmp);
+    for table in tables.values_mut() {
+        table.sort_by(f64::total_cmp);
+    }
+    let mut draws = Vec::new();
+    for work in works {
+        let own = tables
+            .get(&work.items)
+            .filter(|table| table.len() >= ENOUGH)
+            .unwrap_or(&all);
+        let value = relative(work);
+        let rank = own.partition_point(|v| *v < value);
+        let place = Fraction::saturating((rank as f64 + 0.5) / own.len().max(1) as f64);
+        draws.extend(std::iter::repeat_n(place, work.items as usize));
+    }
+    draws
+}
+
+/// What a batch would have taken alone, with and without what waiting cost it.
+struct Work {
+    items: u32,
+    gap: f64,
+    alone: f64,
+    warm: f64,
 }
 
 fn pieces(batches: &[ServedBatch], instances: u32) -> Vec<Piece> {
@@ -185,14 +244,14 @@ fn slowdown(pieces: &[Piece]) -> f64 {
     }
 }
 
-/// The mean work of every batch size that came often enough, and of the
-/// smallest and the largest size in any case: read off the line through the
-/// others where they were rare.
-fn means(pieces: &[Piece], slowdown: f64, max_batch: u32) -> BTreeMap<u32, f64> {
+/// The mean of every batch size that came often enough, and of the smallest and
+/// the largest size in any case: read off the line through the others where
+/// they were rare.
+fn means(works: &[Work], max_batch: u32) -> BTreeMap<u32, f64> {
     let mut sums = BTreeMap::<u32, (f64, f64)>::new();
-    for piece in pieces {
-        let slot = sums.entry(piece.items).or_default();
-        slot.0 += piece.work(slowdown);
+    for work in works {
+        let slot = sums.entry(work.items).or_default();
+        slot.0 += work.warm;
         slot.1 += 1.0;
     }
     let (mut n, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
@@ -217,7 +276,7 @@ fn means(pieces: &[Piece], slowdown: f64, max_batch: u32) -> BTreeMap<u32, f64> 
     let mut means: BTreeMap<u32, f64> = sums
         .iter()
         .filter(|(_, (_, count))| *count >= ENOUGH as f64)
-        .map(|(&items, &(sum, count))| (items, sum / count))
+        .map(|(&items, &(sum, count))| (items, (sum / count).max(0.01 * line(items))))
         .collect();
     for items in sums.keys().copied().chain([1, max_batch.max(1)]) {
         means.entry(items).or_insert_with(|| line(items));
@@ -225,46 +284,62 @@ fn means(pieces: &[Piece], slowdown: f64, max_batch: u32) -> BTreeMap<u32, f64> 
     means
 }
 
-/// Factors by idle gap: back-to-back batches (or the shortest gaps, where there
-/// are too few of them) are 1.
-fn idle(by_gap: &[(f64, f64)]) -> Option<IdleSlowdown> {
-    let typical = median(by_gap.iter().map(|(_, factor)| *factor).collect());
-    let by_gap: Vec<(f64, f64)> = by_gap
+/// Time lost by idle gap, ascending: after back-to-back batches (or the shortest
+/// gaps, where there are too few of them) none.
+fn idle(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<(f64, f64)> {
+    let mut by_gap: Vec<(f64, f64)> = works
         .iter()
-        .copied()
-        .filter(|(_, factor)| *factor <= HELD_UP * typical)
+        .filter_map(|work| {
+            let mean = means.get(&work.items)?;
+            // What waiting cost must not look like a hold-up where it is large.
+            (work.warm <= HELD_UP * mean).then_some((work.gap, work.alone - mean))
+        })
         .collect();
+    by_gap.sort_by(|a, b| a.0.total_cmp(&b.0));
     let first = by_gap.partition_point(|(gap, _)| *gap <= 0.0);
     let (back_to_back, waited) = by_gap.split_at(first);
     let mean = |part: &[(f64, f64)]| {
         let n = part.len() as f64;
-        let (gap, factor) = part
+        let (gap, extra) = part
             .iter()
-            .fold((0.0, 0.0), |(g, f), (gap, factor)| (g + gap, f + factor));
-        (gap / n, factor / n)
+            .fold((0.0, 0.0), |(g, e), (gap, extra)| (g + gap, e + extra));
+        (gap / n, extra / n)
     };
     let bins = (waited.len() / BIN).min(BINS);
     if bins == 0 {
-        return None;
+        return Vec::new();
     }
-    let size = waited.len().div_ceil(bins);
-    let points: Vec<(f64, f64)> = waited.chunks(size).map(mean).collect();
+    let points: Vec<(f64, f64)> = waited
+        .chunks(waited.len().div_ceil(bins))
+        .map(mean)
+        .collect();
     let base = if back_to_back.len() >= BIN {
         mean(back_to_back).1
     } else {
-        points.first()?.1
+        points.first().map_or(0.0, |first| first.1)
     };
     let mut last = 0.0;
-    let points: Vec<(Time, f64)> = points
+    points
         .into_iter()
         .filter(|(gap, _)| {
             let rises = *gap > last;
             last = gap.max(last);
             rises
         })
-        .map(|(gap, factor)| (Time::saturating(gap), factor / base))
-        .collect();
-    IdleSlowdown::new(&points).ok()
+        .map(|(gap, extra)| (gap, extra - base))
+        .collect()
+}
+
+/// The time lost after a gap: linear between the points, none at a gap of 0.
+fn at(lost: &[(f64, f64)], gap: f64) -> f64 {
+    let mut before = (0.0, 0.0);
+    for &(to, extra) in lost {
+        if gap < to {
+            return before.1 + (extra - before.1) * (gap - before.0) / (to - before.0);
+        }
+        before = (to, extra);
+    }
+    before.1
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -293,7 +368,9 @@ mod tests {
         let batches: Vec<ServedBatch> = (0..40)
             .map(|i| batch(i, (0, 1), f64::from(i) * 0.01, f64::from(i) * 0.01 + 0.01))
             .collect();
-        let service = recorded_service_times(&batches, 1, 4).unwrap();
+        let recorded = recorded_service_times(&batches, 1, 4).unwrap();
+        assert_eq!(recorded.draws.len(), 40);
+        let service = recorded.service;
         assert!((service.mean(1, 1).unwrap().as_millis() - 10.0).abs() < 1e-6);
         assert_eq!(service.max_batch(), 4);
         assert!(!service.slows_when_idle());
@@ -314,7 +391,7 @@ mod tests {
                 now += 0.020;
             }
         }
-        let service = recorded_service_times(&batches, 2, 1).unwrap();
+        let service = recorded_service_times(&batches, 2, 1).unwrap().service;
         let ms = |busy| service.mean(1, busy).unwrap().as_millis();
         assert!((ms(1) - 10.0).abs() < 0.2, "{}", ms(1));
         assert!((ms(2) - 20.0).abs() < 0.4, "{}", ms(2));
@@ -333,7 +410,7 @@ mod tests {
             batches.push(batch(i, (0, 1), now + gap, now + gap + takes));
             now += gap + takes;
         }
-        let service = recorded_service_times(&batches, 1, 1).unwrap();
+        let service = recorded_service_times(&batches, 1, 1).unwrap().service;
         assert!((service.mean(1, 1).unwrap().as_millis() - 10.0).abs() < 0.1);
         assert!(service.slows_when_idle());
         assert!(recorded_service_times(&[], 1, 1).is_err());

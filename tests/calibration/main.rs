@@ -13,6 +13,7 @@
 mod advisor;
 mod container;
 mod disk;
+mod serving;
 
 use advisor::{Bench, rounds};
 use std::time::Duration;

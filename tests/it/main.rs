@@ -18,3 +18,4 @@ mod run;
 mod runtime;
 mod schema;
 mod textbook;
+mod verify;

@@ -17,11 +17,11 @@ use crate::{
     estimate::Source,
     measure::{
         calibrate::{Options, sweep},
-        probe::load::{self, LoadSnapshot},
+        probe::load::{self, Disturbance, LoadSnapshot},
         replica::Rule,
         serve::{
             http::{self, Encoding, Payload},
-            process::{ReplicaProcess, Served},
+            process::{Load, ReplicaProcess, Served},
         },
     },
     plan::{latency::LatencyCurve, queueing::ServiceRange},
@@ -31,8 +31,8 @@ use crate::{
     },
     units::{Fraction, Time},
     verify::{
-        ObjectiveCount, Observed, Schedule, Target, Verification, explaining_factor, forecast,
-        judge, recorded_service_times, replay, service_range,
+        Forecast, ObjectiveCount, Observed, Schedule, Target, Verification, explaining_factor,
+        forecast, judge, recorded_service_times, replay, replay_recorded, service_range,
     },
     workload::{Arrivals, Batcher, Percentile, ServingConfiguration},
 };
@@ -125,34 +125,67 @@ pub(super) fn in_process(
     if let Some(failure) = &load.failure {
         output::warn(&format!("an inference failed: {failure}"));
     }
-    let answered: u32 = load.batches.iter().map(|batch| batch.items).sum();
+    let ran = Ran {
+        name: subject.summary.name,
+        calibration,
+        layout,
+        own_cores,
+        http_overhead,
+        load,
+        schedule,
+        disturbance,
+    };
+    laid_beside(question, (&service, predicted), ran)
+}
+
+/// A run with what is told of it.
+struct Ran {
+    name: String,
+    calibration: Calibration,
+    layout: SessionLayout,
+    own_cores: bool,
+    http_overhead: Option<Time>,
+    load: Load,
+    schedule: Schedule,
+    disturbance: Disturbance,
+}
+
+/// Lays a run beside what was predicted.
+fn laid_beside(
+    question: &Question,
+    (service, predicted): (&ServiceRange, Forecast),
+    ran: Ran,
+) -> Result<Verification> {
+    let configuration = &question.configuration;
+    let answered: u32 = ran.load.batches.iter().map(|batch| batch.items).sum();
     if answered < 20 {
         return Err(Error::machine(format!(
             "only {answered} requests were answered before it was interrupted"
         )));
     }
-    let seen = schedule.first(answered as usize);
-    let measured = Observed::of_replica(&load, &seen, layout.instances);
-    let replayed = replay(&service, configuration, &seen)?;
-    let recorded = recorded_service_times(&load.batches, layout.instances, max_batch)?;
-    let from_recorded = replay(
-        &ServiceRange::exact(recorded, Source::Measured),
-        configuration,
-        &seen,
+    let seen = ran.schedule.first(answered as usize);
+    let measured = Observed::of_replica(&ran.load, &seen, ran.layout.instances);
+    let replayed = replay(service, configuration, &seen)?;
+    let recorded = recorded_service_times(
+        &ran.load.batches,
+        ran.layout.instances,
+        configuration.effective_max_batch(),
     )?;
-    let service_factor = match measured.percentile(Percentile::P95).and_then(|p| p.value) {
+    let from_recorded = replay_recorded(&recorded, configuration, &seen)?;
+    let p95 = measured.percentile(Percentile::P95).and_then(|p| p.value);
+    let service_factor = match p95 {
         Some(p95) => explaining_factor(&service.value, configuration, &seen, p95)?,
         None => None,
     };
-    let latencies = load.latencies(seen.arrivals());
+    let latencies = ran.load.latencies(seen.arrivals());
     let mut verification = Verification {
         taken_at: jiff::Timestamp::now().to_string(),
-        model: subject.summary.name.clone(),
+        model: ran.name,
         target: Target::InProcess,
-        fingerprint: Some(calibration.fingerprint.clone()),
+        fingerprint: Some(ran.calibration.fingerprint),
         configuration: configuration.clone(),
-        layout,
-        own_cores,
+        layout: ran.layout,
+        own_cores: ran.own_cores,
         rate: question.rate,
         judgement: judge(Some(&predicted), Some(&replayed), &measured),
         predicted: Some(predicted),
@@ -160,16 +193,16 @@ pub(super) fn in_process(
         from_recorded: Some(from_recorded),
         service_factor,
         measured,
-        http_overhead,
+        http_overhead: ran.http_overhead,
         objectives: question
             .objectives
             .iter()
             .map(|slo| ObjectiveCount::of(*slo, &latencies))
             .collect(),
-        disturbance,
+        disturbance: ran.disturbance,
         caveats: Vec::new(),
     };
-    verification.doubt(&schedule);
+    verification.doubt(&ran.schedule);
     Ok(verification)
 }
 

@@ -210,8 +210,8 @@ impl ServiceTimes {
     }
 
     /// How long a batch takes: its mean for that many busy instances, times the
-    /// relative service time at place `code` (of 65536) of its table, times the
-    /// slowdown after the idle gap.
+    /// relative service time at place `code` (of 65536) of its table, plus what
+    /// the idle gap before it costs.
     #[inline]
     pub(super) fn seconds(&self, batch: usize, busy: usize, code: u16, gap: f64) -> f64 {
         self.draw(batch, busy).seconds(code, gap)
@@ -227,6 +227,7 @@ impl ServiceTimes {
             above: (blend.below != blend.above).then(|| &*self.tables[blend.above]),
             share: blend.share,
             idle: self.idle.as_deref(),
+            single: self.means.first().copied().unwrap_or_default(),
         }
     }
 }
@@ -239,6 +240,8 @@ pub(super) struct Draw<'s> {
     above: Option<&'s [f32]>,
     share: f32,
     idle: Option<&'s IdleSlowdown>,
+    /// The mean of a single item alone, by which idle slowdowns are measured.
+    single: f64,
 }
 
 impl Draw<'_> {
@@ -259,7 +262,8 @@ impl Draw<'_> {
         let warm = f64::from(relative);
         match self.idle {
             None => warm,
-            Some(idle) => warm * idle.factor_after(gap),
+            // Noise may make a factor less than 1; no batch takes nothing.
+            Some(idle) => (warm + idle.extra_after(gap) * self.single).max(0.1 * warm),
         }
     }
 }

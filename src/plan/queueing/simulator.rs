@@ -107,6 +107,16 @@ impl Simulator {
         Ok(Self { options, streams })
     }
 
+    /// The same with these draws of service times, over and over, instead of
+    /// random ones: each is a place in the table of its batch size.
+    #[must_use]
+    pub fn with_draws(self, draws: &[Fraction]) -> Self {
+        Self {
+            streams: self.streams.with_draws(draws),
+            ..self
+        }
+    }
+
     /// How the runs are made.
     #[must_use]
     pub const fn options(&self) -> &SimulationOptions {

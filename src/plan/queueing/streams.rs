@@ -2,7 +2,7 @@
 //! used again for every configuration that is compared.
 
 use crate::error::{Error, Result};
-use crate::units::{Rate, Time};
+use crate::units::{Fraction, Rate, Time};
 use crate::workload::Arrivals;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Exp1, Gamma};
@@ -85,6 +85,18 @@ impl Streams {
             .iter()
             .take(count)
             .map(move |unit| Time::saturating(unit * interval))
+    }
+
+    /// The same with these draws of service times, over and over, instead of
+    /// random ones: each is a place in the table of its batch size.
+    #[must_use]
+    pub fn with_draws(mut self, draws: &[Fraction]) -> Self {
+        if !draws.is_empty() {
+            for (code, draw) in self.codes.iter_mut().zip(draws.iter().cycle()) {
+                *code = (draw.get() * 65536.0).min(65535.0) as u16;
+            }
+        }
+        self
     }
 
     /// Which of `replicas` each request goes to under a random split.
