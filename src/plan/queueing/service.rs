@@ -227,7 +227,8 @@ impl ServiceTimes {
             above: (blend.below != blend.above).then(|| &*self.tables[blend.above]),
             share: blend.share,
             idle: self.idle.as_deref(),
-            single: self.means.first().copied().unwrap_or_default(),
+            single: self.means.first().copied().unwrap_or_default()
+                / self.mean_seconds(batch, 1),
         }
     }
 }
@@ -240,7 +241,8 @@ pub(super) struct Draw<'s> {
     above: Option<&'s [f32]>,
     share: f32,
     idle: Option<&'s IdleSlowdown>,
-    /// The mean of a single item alone, by which idle slowdowns are measured.
+    /// The mean of a single item over that of this batch, both alone: idle slowdowns
+    /// are measured by the former.
     single: f64,
 }
 
