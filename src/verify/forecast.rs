@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 /// against that of any run.
 const REQUESTS: usize = 100_000;
 
+/// The least requests that the simulator takes.
+const LEAST_SIMULATED: usize = 1000;
+
 /// Requests at the start of a run (and of each repetition of it) that are not
 /// counted, as a share: the server begins empty.
 pub(super) const WARM_UP: f64 = 0.05;
@@ -157,10 +160,14 @@ pub fn replay(
     configuration: &ServingConfiguration,
     schedule: &Schedule,
 ) -> Result<Forecast> {
-    replay_with(service, configuration, schedule, &[])
+    let count = schedule.arrivals().len();
+    let repetitions = REQUESTS.div_ceil(count.max(1)).max(3);
+    let simulator = simulator(schedule, count * repetitions)?;
+    replay_with(service, configuration, schedule, &simulator)
 }
 
-/// The same with the service times of a run in the order in which they came.
+/// The same with the service times of a run in the order in which they came,
+/// once, from an empty server: as the run was, even where it was overloaded.
 ///
 /// # Errors
 /// A configuration that cannot be simulated.
@@ -169,25 +176,53 @@ pub fn replay_recorded(
     configuration: &ServingConfiguration,
     schedule: &Schedule,
 ) -> Result<Forecast> {
-    let service = ServiceRange::exact(recorded.service.clone(), Source::Measured);
-    replay_with(&service, configuration, schedule, &recorded.draws)
+    let count = schedule.arrivals().len();
+    let simulator = simulator(schedule, count)?.with_draws(&recorded.draws);
+    let latencies = simulator.latencies(&recorded.service, configuration, schedule.realised())?;
+    let laps = by_lap(latencies.get(..count).unwrap_or_default(), count);
+    let values = laps.first().cloned().unwrap_or_default();
+    let exact = ServiceRange::exact(recorded.service.clone(), Source::Measured);
+    let percentiles = Percentile::SHOWN
+        .into_iter()
+        .zip(values)
+        .map(|(percentile, seconds)| {
+            let value = seconds.is_finite().then(|| Time::saturating(seconds));
+            span(percentile, (value, [value; 2]), [0.0; 2], &exact)
+        })
+        .collect();
+    let outcome = simulator.run(&recorded.service, configuration, schedule.realised())?;
+    let steady = outcome.steady();
+    Ok(Forecast {
+        percentiles,
+        utilisation: steady.map_or(Fraction::saturating(1.0), |s| s.utilisation),
+        mean_batch: steady.map_or(f64::from(configuration.effective_max_batch()), |s| {
+            s.mean_batch
+        }),
+        saturated_at: None,
+    })
+}
+
+/// A simulator of at least so many requests that arrive as scheduled, over and over.
+fn simulator(schedule: &Schedule, requests: usize) -> Result<Simulator> {
+    Simulator::new(SimulationOptions {
+        requests: requests.max(LEAST_SIMULATED) as u32,
+        arrivals: schedule.trace()?,
+        ..SimulationOptions::default()
+    })
 }
 
 fn replay_with(
     service: &ServiceRange,
     configuration: &ServingConfiguration,
     schedule: &Schedule,
-    draws: &[Fraction],
+    simulator: &Simulator,
 ) -> Result<Forecast> {
     let count = schedule.arrivals().len();
-    let simulator = Simulator::new(SimulationOptions {
-        requests: (count * REQUESTS.div_ceil(count.max(1)).max(3)) as u32,
-        arrivals: schedule.trace()?,
-        ..SimulationOptions::default()
-    })?
-    .with_draws(draws);
     let rate = schedule.realised();
     let laps = |service: &ServiceTimes| -> Result<Option<Vec<Vec<f64>>>> {
+        if rate >= Simulator::sustainable(service, configuration)? {
+            return Ok(None);
+        }
         let latencies = simulator.latencies(service, configuration, rate)?;
         Ok((!latencies.is_empty()).then(|| by_lap(&latencies, count)))
     };
@@ -246,13 +281,13 @@ pub fn explaining_factor(
     p95: Time,
 ) -> Result<Option<f64>> {
     let count = schedule.arrivals().len();
-    let simulator = Simulator::new(SimulationOptions {
-        requests: (count * (REQUESTS / 4).div_ceil(count.max(1)).max(1)).max(1000) as u32,
-        arrivals: schedule.trace()?,
-        ..SimulationOptions::default()
-    })?;
+    let repetitions = (REQUESTS / 4).div_ceil(count.max(1));
+    let simulator = simulator(schedule, count * repetitions)?;
     let at = |factor: f64| -> Result<f64> {
         let scaled = service.scaled(factor);
+        if schedule.realised() >= Simulator::sustainable(&scaled, configuration)? {
+            return Ok(f64::INFINITY);
+        }
         let latencies = simulator.latencies(&scaled, configuration, schedule.realised())?;
         let laps: Vec<f64> = by_lap(&latencies, count)
             .iter()

@@ -49,7 +49,8 @@ impl Piece {
 pub struct Recorded {
     /// By batch size, contention and idle gap.
     pub service: ServiceTimes,
-    /// For each request the place of its batch among those of the same size.
+    /// For each request the place in the table of its batch size: for the first
+    /// of a batch the one that the batch had in the run.
     pub draws: Vec<Fraction>,
 }
 
@@ -128,8 +129,8 @@ pub fn recorded_service_times(
     })
 }
 
-/// For each request the place of its batch in the table of its size: its rank
-/// among the batches of that size, or among all where those are few.
+/// For the first request of each batch its place in the table of its size: its
+/// rank among the batches of that size, or among all where those are few.
 fn draws(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<Fraction> {
     let relative = |work: &Work| {
         let mean = means.get(&work.items).copied().unwrap_or(1.0);
@@ -153,7 +154,15 @@ fn draws(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<Fraction> {
         let value = relative(work);
         let rank = own.partition_point(|v| *v < value);
         let place = Fraction::saturating((rank as f64 + 0.5) / own.len().max(1) as f64);
-        draws.extend(std::iter::repeat_n(place, work.items as usize));
+        draws.push(place);
+        // The batches of a replay begin at other requests now and then. They must
+        // not draw a hold-up that one batch met again for each of its requests,
+        // so those get places spread evenly over the table (multiples of the
+        // golden ratio).
+        for _ in 1..work.items {
+            let spread = draws.len() as f64 * 0.618_033_988_749_895;
+            draws.push(Fraction::saturating(spread.fract()));
+        }
     }
     draws
 }

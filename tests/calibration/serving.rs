@@ -41,6 +41,14 @@ fn a_replica_is_driven_and_everything_is_told() {
     // Whether a prediction holds is a matter of the machine's other work.
     assert!(output.code == 0 || output.code == 1, "{}", output.stderr);
     let json = output.json();
+    let schema = include_str!("../../schema/verify.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&json)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
     let measured = &json["measured"];
     assert_eq!(measured["requests"], 1000);
     assert_eq!(

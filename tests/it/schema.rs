@@ -4,7 +4,7 @@
 use crate::run::{advisor, calibration};
 use serde_json::Value;
 
-fn check(schema: &str, value: &Value) {
+pub fn check(schema: &str, value: &Value) {
     let path = format!("{}/schema/{schema}.schema.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let schema: Value = serde_json::from_str(&text).unwrap();

@@ -91,6 +91,7 @@ fn a_good_server_is_measured_and_objectives_are_counted() {
     let url = server(|_| Some(("200 OK", ANSWER)));
     let run = drive(&url, &["--p95", "500ms", "--format", "json"]).exits(0);
     let json = run.json();
+    crate::schema::check("verify", &json);
     assert_eq!(json["measured"]["requests"], 100);
     assert_eq!(json["measured"]["failed"], 0);
     assert_eq!(json["judgement"], "UNJUDGED");

@@ -13,18 +13,18 @@ use crate::{
     error::{Error, Result},
     estimate::Estimate,
     measure::{
-        probe::load::{self, LoadSnapshot},
+        probe::load::{self, Disturbance, LoadSnapshot},
         serve::http::{self, HttpLoad, Payload},
     },
     model::InputSpec,
-    plan::queueing::ServiceRange,
+    plan::{latency::LatencyCurve, queueing::ServiceRange},
     profile::calibration::{Device, Fingerprint, SessionLayout},
     units::Time,
     verify::{
         Forecast, ObjectiveCount, Observed, Schedule, Target, Verification, forecast, judge,
         replay, service_range,
     },
-    workload::Arrivals,
+    workload::{Arrivals, Batcher, ServingConfiguration},
 };
 
 /// Requests in one run at most.
@@ -35,6 +35,7 @@ const ROUND_TRIPS: usize = 40;
 
 /// What the prediction for a server rests on.
 struct Basis {
+    curve: LatencyCurve,
     service: ServiceRange,
     fingerprint: Fingerprint,
     layout: SessionLayout,
@@ -99,10 +100,47 @@ pub(super) fn over_http(
             load.latencies.len()
         )));
     }
+    let ran = Ran {
+        name,
+        url,
+        load,
+        schedule,
+        disturbance,
+        overhead,
+        basis,
+    };
+    laid_beside(question, ran)
+}
+
+/// A run with what is told of it.
+struct Ran<'r> {
+    name: String,
+    url: &'r str,
+    load: HttpLoad,
+    schedule: Schedule,
+    disturbance: Disturbance,
+    overhead: Option<Time>,
+    basis: Option<Basis>,
+}
+
+/// Lays a run beside what was predicted.
+fn laid_beside(question: &Question, ran: Ran<'_>) -> Result<Verification> {
+    let (load, schedule, overhead) = (&ran.load, &ran.schedule, ran.overhead);
     let seen = schedule.first(load.latencies.len());
     let measured = Observed::of_latencies(&load.latencies, &seen, load.late.clone());
     let configuration = &question.configuration;
-    let shifted = |forecast: Forecast| shifted(forecast, overhead.unwrap_or_default());
+    let basis = match (ran.basis, overhead) {
+        (Some(basis), Some(overhead)) if serial(configuration) => {
+            Some(basis.with_overhead(overhead, configuration)?)
+        }
+        (basis, _) => basis,
+    };
+    let beside = if serial(configuration) {
+        Time::ZERO
+    } else {
+        overhead.unwrap_or_default()
+    };
+    let shifted = |forecast: Forecast| shifted(forecast, beside);
     let (predicted, replayed) = match &basis {
         Some(basis) => (
             Some(shifted(forecast(
@@ -116,9 +154,9 @@ pub(super) fn over_http(
     };
     let mut verification = Verification {
         taken_at: jiff::Timestamp::now().to_string(),
-        model: name,
+        model: ran.name,
         target: Target::Url {
-            url: url.to_owned(),
+            url: ran.url.to_owned(),
         },
         fingerprint: basis.as_ref().map(|basis| basis.fingerprint.clone()),
         configuration: configuration.clone(),
@@ -144,11 +182,35 @@ pub(super) fn over_http(
             .map(|slo| ObjectiveCount::of(*slo, &load.latencies))
             .collect(),
         measured,
-        disturbance,
-        caveats: failures(&load),
+        disturbance: ran.disturbance,
+        caveats: failures(load),
     };
-    verification.doubt(&schedule);
+    verification.doubt(schedule);
     Ok(verification)
+}
+
+/// Whether a server decodes, infers and encodes on one thread, so that what it
+/// adds to a request keeps its instance busy: `MLServer` with `parallel_workers`
+/// 0, whose runtimes are Python on one event loop. Others do it beside.
+fn serial(configuration: &ServingConfiguration) -> bool {
+    configuration.batcher == Batcher::MlServer
+}
+
+impl Basis {
+    /// The same with the overhead of each request in the service time of its batch.
+    fn with_overhead(
+        mut self,
+        overhead: Time,
+        configuration: &ServingConfiguration,
+    ) -> Result<Self> {
+        for point in &mut self.curve.points {
+            let more = overhead.scaled(f64::from(point.batch_size));
+            point.busy = point.busy.map(|time| time + more);
+            point.alone = point.alone + more;
+        }
+        self.service = service_range(&self.curve, configuration)?;
+        Ok(self)
+    }
 }
 
 /// Whether a prediction was asked for: it needs to know how the server is set up.
@@ -179,6 +241,7 @@ fn basis(
     )?;
     Ok(Basis {
         service: service_range(&curve, &question.configuration)?,
+        curve,
         fingerprint: calibration.fingerprint,
         layout,
     })

@@ -227,8 +227,7 @@ impl ServiceTimes {
             above: (blend.below != blend.above).then(|| &*self.tables[blend.above]),
             share: blend.share,
             idle: self.idle.as_deref(),
-            single: self.means.first().copied().unwrap_or_default()
-                / self.mean_seconds(batch, 1),
+            single: self.means.first().copied().unwrap_or_default() / self.mean_seconds(batch, 1),
         }
     }
 }

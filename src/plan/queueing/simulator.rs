@@ -180,8 +180,8 @@ impl Simulator {
     }
 
     /// The latency of every request of one replica at `rate`, in order of
-    /// arrival, the warm-up included; none for one that was not served. Empty
-    /// where the server cannot keep up.
+    /// arrival, the warm-up included; none for one that was not served. Where the
+    /// server cannot keep up they grow from the first to the last.
     ///
     /// # Errors
     /// As [`Simulator::run`].
@@ -192,7 +192,7 @@ impl Simulator {
         rate: Rate,
     ) -> Result<Vec<Option<Time>>> {
         check(service, configuration)?;
-        if rate >= sustainable(service, configuration) {
+        if rate.get() < SLOWEST {
             return Ok(Vec::new());
         }
         let interval = rate.interval().unwrap_or_default();
