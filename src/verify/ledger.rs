@@ -30,7 +30,7 @@ const VERSION: u32 = 1;
 /// What is kept of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// [`VERSION`].
+    /// `VERSION`.
     pub version: u32,
     /// When, in RFC 3339, UTC.
     pub taken_at: String,
