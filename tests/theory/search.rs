@@ -173,7 +173,7 @@ fn search_finds_the_window_that_mlserver_needs() {
 /// waiting.
 #[test]
 fn the_best_window_may_be_none() {
-    let linear = [(1, 10.0), (2, 20.0), (4, 40.0), (8, 80.0)];
+    let linear = [(1, 10.0), (2, 20.0), (4, 40.0), (8, 80.0), (16, 160.0)];
     let idle = IdleSlowdown::new(&[(Time::from_millis(5.0), 1.3)]).expect("a slowdown");
     let alternatives = [setup(1, 1, (&linear, &[1.0]), Some(idle))];
     let slos = slos(Percentile::P95, 100.0);
