@@ -84,14 +84,20 @@ pub fn recorded_service_times(
     for _ in 0..3 {
         lost = idle(&works, &means(&works, max_batch));
         for work in &mut works {
-            work.warm = work.alone - at(&lost, work.gap);
+            // No batch takes nothing, whatever noise makes of the gaps.
+            work.warm = (work.alone - at(&lost, work.gap)).max(0.1 * work.alone);
         }
     }
     let means = means(&works, max_batch);
     let single = means.values().next().copied().unwrap_or(1.0);
     let factors: Vec<(Time, f64)> = lost
         .iter()
-        .map(|(gap, extra)| (Time::saturating(*gap), (1.0 + extra / single).max(0.1)))
+        .map(|(gap, extra)| {
+            (
+                Time::saturating(*gap),
+                (1.0 + extra / single).clamp(0.1, 1000.0),
+            )
+        })
         .collect();
     let relative = |items: Option<u32>| -> Vec<f64> {
         works

@@ -176,3 +176,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_interval_down_to_zero_is_planned_with() {
+    let mut one = candidate("m0", Kind::Cpu, Time::from_millis(5.0), 1.0);
+    let mut curves = one.curves.to_vec();
+    for point in curves.iter_mut().flat_map(|curve| &mut curve.points) {
+        point.busy.low = Time::ZERO;
+    }
+    one.curves = Arc::new(curves);
+    let plan = plan_for(&[one], 20.0, None);
+    assert!(recommended(&plan).is_some());
+}

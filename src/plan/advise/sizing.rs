@@ -37,6 +37,9 @@ const HARDLY_DISTURBED: f64 = 1.06;
 /// medians of three visits on a steady machine differ by some hundredths.
 const HARDLY_SLOWED: f64 = 1.05;
 
+/// The least share of its estimate that a service time is simulated with.
+const LEAST_FACTOR: f64 = 0.01;
+
 /// Another layout must carry this much more than the best so far.
 const BETTER: f64 = 1.01;
 
@@ -315,7 +318,10 @@ pub fn service_times(
         .iter()
         .filter(|point| point.batch_size <= largest)
         .map(|point| {
-            let factor = at(&point.busy, end).ratio(point.busy.value);
+            // An interval of more than 100 % reaches down to 0, which no batch takes.
+            let factor = at(&point.busy, end)
+                .ratio(point.busy.value)
+                .max(LEAST_FACTOR);
             // Between one busy instance and all of them the slowdown grows in
             // proportion.
             let mean_by_busy = (0..steps)
