@@ -22,8 +22,13 @@ use std::{
 /// The batch sizes that are calibrated.
 pub const BATCHES: [u32; 4] = [1, 2, 4, 8];
 
-/// Rounds that a prediction rests on: the latest.
+/// Rounds that a prediction rests on: the latest, and of those the older ones
+/// only where there are few.
 const ROUNDS: usize = 16;
+const FEW_ROUNDS: usize = 4;
+
+/// Seconds after which a round is old: the machine has drifted since.
+const OLD: f64 = 45.0;
 
 /// One visit lasts at least this long, as in `advisor calibrate`.
 const VISIT: f64 = 0.040;
@@ -50,18 +55,23 @@ impl Rolling {
         }
     }
 
-    /// Visits every batch size of a layout once.
-    pub fn round(&mut self, replica: &mut ReplicaProcess) -> Result<()> {
+    /// Visits every batch size of a layout up to the largest once.
+    pub fn round(&mut self, replica: &mut ReplicaProcess, largest: u32) -> Result<()> {
         let layout = replica.layout;
-        for batch in BATCHES {
+        for batch in BATCHES.into_iter().filter(|batch| *batch <= largest) {
             let at = Time::from(self.begun.elapsed());
-            let visit = replica.visit(layout.instances, batch, Time::saturating(VISIT))?;
+            let visit = replica.visit(batch, Time::saturating(VISIT))?;
             let kept = self.rows.entry((layout, batch)).or_default();
             kept.push_back(Visit {
                 round: Round { at, ..visit.round },
                 samples: visit.samples,
             });
-            if kept.len() > ROUNDS {
+            while kept.len() > ROUNDS
+                || kept.len() > FEW_ROUNDS
+                    && kept
+                        .front()
+                        .is_some_and(|first| (at - first.round.at).get() > OLD)
+            {
                 kept.pop_front();
             }
         }

@@ -1,9 +1,10 @@
 //! Predicted against measured under real load:
 //! `cargo bench --bench accuracy -- [--cells N] [--models A,B] [--data-dir DIR] [--out DIR]`.
 //!
-//! A cell is a model, a serving configuration and a utilisation. Before the
-//! load of each cell its layout is calibrated again for a moment, so that
-//! calibration and load take turns while the machine drifts. Two errors per
+//! A cell is a model, a serving configuration and a utilisation. Its load comes
+//! in stretches, and before each its layout is calibrated again for a moment, so
+//! that calibration and load take turns while the machine drifts; each stretch is
+//! predicted from what was calibrated before it. Two errors per
 //! cell: *model error* (the simulator is fed with the service times recorded in
 //! that very run) and *total error* (with the calibration taken before). Both
 //! simulations see the arrivals of the run. All cells are printed and kept, with
@@ -20,6 +21,7 @@ mod calibrating;
 mod cell;
 mod closed_forms;
 mod grid;
+mod judging;
 mod results;
 
 use advisor::{

@@ -1,6 +1,6 @@
 //! The cells as lines, as a summary and as files.
 
-use crate::cell::{Cell, Compared};
+use crate::judging::{Cell, Compared};
 use advisor::{profile::calibration::Fingerprint, units::Time, workload::Percentile};
 use serde::Serialize;
 use std::{

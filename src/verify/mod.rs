@@ -13,15 +13,17 @@
 mod forecast;
 mod ledger;
 mod observed;
+mod pauses;
 mod recorded;
+mod replay;
 mod schedule;
 mod verification;
 
-pub use forecast::{
-    Forecast, Span, explaining_factor, forecast, replay, replay_recorded, service_range,
-};
+pub use forecast::{Forecast, Span, forecast, service_range};
 pub use ledger::{Compared, Entry, LEAST_ENTRIES, Ledger, Spread};
 pub use observed::{Lateness, Observed, Outcome};
+pub use pauses::Pauses;
 pub use recorded::{Recorded, recorded_service_times};
+pub use replay::{Stretch, explaining_factor, replay, replay_recorded, replay_stretches};
 pub use schedule::Schedule;
 pub use verification::{Held, Judgement, ObjectiveCount, Target, Verification, judge};

@@ -5,6 +5,7 @@
 //! machine stays where it was; drawn independently (as a prediction must) they
 //! would lose it, which is an error of that assumption and not of the queue.
 
+use super::pauses::Pauses;
 use crate::{
     error::{Error, Result},
     measure::replica::ServedBatch,
@@ -24,6 +25,11 @@ const BINS: usize = 6;
 /// something else: it stays among the service times, but says nothing of
 /// contention or of idle gaps.
 const HELD_UP: f64 = 4.0;
+
+/// Steps of relative service times, and how far apart their logarithms are.
+const GRID: u32 = 65536;
+const STEP: f64 = 2.5e-4;
+const LEAST_RELATIVE: f64 = 0.01;
 
 /// A batch, taken apart.
 struct Piece {
@@ -47,11 +53,17 @@ impl Piece {
 /// The service times of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// By batch size, contention and idle gap.
+    /// By batch size, contention and idle gap, to be drawn independently.
     pub service: ServiceTimes,
-    /// For each request the place in the table of its batch size: for the first
-    /// of a batch the one that the batch had in the run.
+    /// The same for [`Recorded::draws`]: places of its tables are relative
+    /// service times, the same for all batch sizes.
+    pub in_order: ServiceTimes,
+    /// For each request the place of what its batch took.
     pub draws: Vec<Fraction>,
+    /// When the whole server stood still: hold-ups of its only instance.
+    pub pauses: Pauses,
+    /// Requests whose batch held up one of several instances, and for how long.
+    pub hold_ups: Vec<(u32, Time)>,
 }
 
 /// Service times by batch size, contention and idle gap, as a run showed them.
@@ -88,8 +100,8 @@ pub fn recorded_service_times(
             work.warm = (work.alone - at(&lost, work.gap)).max(0.1 * work.alone);
         }
     }
-    let means = means(&works, max_batch);
-    let single = means.values().next().copied().unwrap_or(1.0);
+    let all = means(&works, max_batch);
+    let single = all.values().next().copied().unwrap_or(1.0);
     let factors: Vec<(Time, f64)> = lost
         .iter()
         .map(|(gap, extra)| {
@@ -99,19 +111,11 @@ pub fn recorded_service_times(
             )
         })
         .collect();
-    let relative = |items: Option<u32>| -> Vec<f64> {
-        works
+    let service_times = |works: &[Work], means: &BTreeMap<u32, f64>| {
+        let steps = instances.max(1);
+        let points = means
             .iter()
-            .filter(|work| items.is_none_or(|items| work.items == items))
-            .filter_map(|work| Some((work.warm / means.get(&work.items)?).max(0.01)))
-            .collect()
-    };
-    let steps = instances.max(1);
-    let points = means
-        .iter()
-        .map(|(&items, &mean)| {
-            let own = relative(Some(items));
-            ServicePoint {
+            .map(|(&items, &mean)| ServicePoint {
                 batch: items,
                 mean_by_busy: (0..steps)
                     .map(|others| {
@@ -121,56 +125,112 @@ pub fn recorded_service_times(
                         Time::saturating(mean / pace)
                     })
                     .collect(),
-                relative: if own.len() >= ENOUGH {
-                    own
-                } else {
-                    relative(None)
-                },
-            }
-        })
-        .collect();
+                relative: spread(works, means, items),
+            })
+            .collect();
+        ServiceTimes::new(points, IdleSlowdown::new(&factors).ok())
+    };
+    let service = service_times(&works, &all)?;
+    let (held, times) = take_hold_ups(batches, &mut works);
+    let (pauses, hold_ups) = if instances == 1 {
+        (Pauses::new(times), Vec::new())
+    } else {
+        (Pauses::default(), held)
+    };
+    let means = means(&works, max_batch);
     Ok(Recorded {
-        service: ServiceTimes::new(points, IdleSlowdown::new(&factors).ok())?,
+        service,
+        in_order: service_times(&works, &means)?.with_spread(&grid()),
         draws: draws(&works, &means),
+        pauses,
+        hold_ups,
     })
 }
 
-/// For the first request of each batch its place in the table of its size: its
-/// rank among the batches of that size, or among all where those are few.
-fn draws(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<Fraction> {
-    let relative = |work: &Work| {
-        let mean = means.get(&work.items).copied().unwrap_or(1.0);
-        (work.warm / mean).max(0.01)
+/// The service times of a size over their mean; of all sizes where it came rarely.
+fn spread(works: &[Work], means: &BTreeMap<u32, f64>, items: u32) -> Vec<f64> {
+    let relative = |items: Option<u32>| -> Vec<f64> {
+        works
+            .iter()
+            .filter(|work| items.is_none_or(|items| work.items == items))
+            .filter_map(|work| Some((work.warm / means.get(&work.items)?).max(0.01)))
+            .collect()
     };
-    let mut tables = BTreeMap::<u32, Vec<f64>>::new();
-    let mut all: Vec<f64> = works.iter().map(relative).collect();
-    for work in works {
-        tables.entry(work.items).or_default().push(relative(work));
+    let own = relative(Some(items));
+    if own.len() >= ENOUGH {
+        own
+    } else {
+        relative(None)
     }
-    all.sort_by(f64::total_cmp);
-    for table in tables.values_mut() {
-        table.sort_by(f64::total_cmp);
+}
+
+/// First requests of batches and how long each was held up.
+type ByRequest = Vec<(u32, Time)>;
+
+/// Moments of hold-ups and their lengths, in seconds.
+type ByMoment = Vec<(f64, f64)>;
+
+/// Takes hold-ups out of the service times: by the first request of their batch
+/// and by their moment. While an instance was held up, by whatever else the
+/// machine did, it stood still once, whatever batches a replay makes; an only
+/// instance at that moment, others where that request comes.
+fn take_hold_ups(batches: &[ServedBatch], works: &mut [Work]) -> (ByRequest, ByMoment) {
+    let mut by_size = BTreeMap::<u32, Vec<f64>>::new();
+    for work in works.iter() {
+        by_size.entry(work.items).or_default().push(work.warm);
     }
-    let mut draws = Vec::new();
-    for work in works {
-        let own = tables
-            .get(&work.items)
-            .filter(|table| table.len() >= ENOUGH)
-            .unwrap_or(&all);
-        let value = relative(work);
-        let rank = own.partition_point(|v| *v < value);
-        let place = Fraction::saturating((rank as f64 + 0.5) / own.len().max(1) as f64);
-        draws.push(place);
-        // The batches of a replay begin at other requests now and then. They must
-        // not draw a hold-up that one batch met again for each of its requests,
-        // so those get places spread evenly over the table (multiples of the
-        // golden ratio).
-        for _ in 1..work.items {
-            let spread = draws.len() as f64 * 0.618_033_988_749_895;
-            draws.push(Fraction::saturating(spread.fract()));
+    let mut medians = BTreeMap::<u32, f64>::new();
+    for (items, times) in by_size {
+        // Of a size that came rarely every batch may have been held up.
+        let rare = times.len() < ENOUGH;
+        let most = medians
+            .last_key_value()
+            .filter(|_| rare)
+            .map_or(f64::INFINITY, |(smaller, median)| {
+                median * f64::from(items) / f64::from(*smaller)
+            });
+        medians.insert(items, median(times).min(most));
+    }
+    let (mut by_request, mut by_moment) = (Vec::new(), Vec::new());
+    for (batch, work) in batches.iter().zip(works) {
+        let usual = medians.get(&work.items).copied().unwrap_or(work.warm);
+        if work.warm > HELD_UP * usual {
+            let length = work.warm - usual;
+            by_request.push((batch.first, Time::saturating(length)));
+            // In the middle of the batch, so that rounding cannot move the end of
+            // the one before it behind the pause.
+            by_moment.push((batch.due.get() + usual / 2.0, length));
+            work.warm = usual;
         }
     }
-    draws
+    (by_request, by_moment)
+}
+
+/// For each request the place in [`grid`] of what its batch took, relative to
+/// the mean of its size. The batches of a replay begin at other requests now and
+/// then; where the machine was slow they meet that all the same.
+fn draws(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<Fraction> {
+    works
+        .iter()
+        .flat_map(|work| {
+            let mean = means.get(&work.items).copied().unwrap_or(1.0);
+            std::iter::repeat_n(place(work.warm / mean), work.items as usize)
+        })
+        .collect()
+}
+
+/// Relative service times from a hundredth to a hundred thousand times the mean,
+/// each 0.025 % above the one before.
+fn grid() -> Vec<f64> {
+    (0..GRID)
+        .map(|i| LEAST_RELATIVE * (f64::from(i) * STEP).exp())
+        .collect()
+}
+
+/// Where a relative service time lies in [`grid`].
+fn place(relative: f64) -> Fraction {
+    let step = (relative.max(LEAST_RELATIVE) / LEAST_RELATIVE).ln() / STEP;
+    Fraction::saturating((step.round() + 0.5) / f64::from(GRID))
 }
 
 /// What a batch would have taken alone, with and without what waiting cost it.
@@ -378,12 +438,16 @@ mod tests {
         }
     }
 
+    fn recorded(batches: &[ServedBatch], instances: u32, max_batch: u32) -> Recorded {
+        recorded_service_times(batches, instances, max_batch).unwrap()
+    }
+
     #[test]
     fn constant_service_is_found_again() {
         let batches: Vec<ServedBatch> = (0..40)
             .map(|i| batch(i, (0, 1), f64::from(i) * 0.01, f64::from(i) * 0.01 + 0.01))
             .collect();
-        let recorded = recorded_service_times(&batches, 1, 4).unwrap();
+        let recorded = recorded(&batches, 1, 4);
         assert_eq!(recorded.draws.len(), 40);
         let service = recorded.service;
         assert!((service.mean(1, 1).unwrap().as_millis() - 10.0).abs() < 1e-6);
@@ -406,7 +470,7 @@ mod tests {
                 now += 0.020;
             }
         }
-        let service = recorded_service_times(&batches, 2, 1).unwrap().service;
+        let service = recorded(&batches, 2, 1).service;
         let ms = |busy| service.mean(1, busy).unwrap().as_millis();
         assert!((ms(1) - 10.0).abs() < 0.2, "{}", ms(1));
         assert!((ms(2) - 20.0).abs() < 0.4, "{}", ms(2));
@@ -425,7 +489,7 @@ mod tests {
             batches.push(batch(i, (0, 1), now + gap, now + gap + takes));
             now += gap + takes;
         }
-        let service = recorded_service_times(&batches, 1, 1).unwrap().service;
+        let service = recorded(&batches, 1, 1).service;
         assert!((service.mean(1, 1).unwrap().as_millis() - 10.0).abs() < 0.1);
         assert!(service.slows_when_idle());
         assert!(recorded_service_times(&[], 1, 1).is_err());

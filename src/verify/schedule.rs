@@ -37,6 +37,17 @@ impl Schedule {
         })
     }
 
+    /// Requests at these times, which never fall.
+    #[must_use]
+    pub fn at(arrivals: Vec<Time>) -> Self {
+        let mut schedule = Self {
+            arrivals,
+            rate: Rate::ZERO,
+        };
+        schedule.rate = schedule.realised();
+        schedule
+    }
+
     /// The times of arrival, never falling.
     #[must_use]
     pub fn arrivals(&self) -> &[Time] {

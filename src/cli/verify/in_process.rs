@@ -171,7 +171,7 @@ fn laid_beside(
         ran.layout.instances,
         configuration.effective_max_batch(),
     )?;
-    let from_recorded = replay_recorded(&recorded, configuration, &seen)?;
+    let from_recorded = replay_recorded(&[(&recorded, &seen)], configuration)?;
     let p95 = measured.percentile(Percentile::P95).and_then(|p| p.value);
     let service_factor = match p95 {
         Some(p95) => explaining_factor(&service.value, configuration, &seen, p95)?,

@@ -75,7 +75,7 @@ pub(super) fn over_http(
     let payloads = payloads(args, &inputs)?;
     let overhead = basis
         .as_ref()
-        .map(|basis| overhead(&target, &payloads, basis))
+        .map(|basis| overhead(&target, &payloads, (basis, &question.configuration)))
         .transpose()?;
     let schedule = Schedule::new(
         &Arrivals::Poisson,
@@ -272,8 +272,13 @@ fn as_served(inputs: Vec<InputSpec>, metadata: &http::ModelMetadata) -> Result<V
 }
 
 /// What the server adds to an inference: the median latency of requests with
-/// nothing else under way, less the mean service time of one item.
-fn overhead(target: &http::Target, payloads: &[Payload], basis: &Basis) -> Result<Time> {
+/// nothing else under way, less the mean service time of one item and the batch
+/// window, for which a lone request waits in vain.
+fn overhead(
+    target: &http::Target,
+    payloads: &[Payload],
+    (basis, configuration): (&Basis, &ServingConfiguration),
+) -> Result<Time> {
     http::one_by_one(target, payloads, 5)?;
     let mut trips: Vec<Time> = http::one_by_one(target, payloads, ROUND_TRIPS)?
         .into_iter()
@@ -281,7 +286,12 @@ fn overhead(target: &http::Target, payloads: &[Payload], basis: &Basis) -> Resul
         .collect();
     trips.sort();
     let median = trips.get(trips.len() / 2).copied().unwrap_or_default();
-    Ok(median - basis.service.value.mean(1, 1).unwrap_or_default())
+    let window = if configuration.effective_max_batch() > 1 {
+        configuration.batch_window
+    } else {
+        Time::ZERO
+    };
+    Ok(median - basis.service.value.mean(1, 1).unwrap_or_default() - window)
 }
 
 /// The forecast with the overhead on top of every latency.

@@ -63,7 +63,6 @@ pub(super) fn measure_empty(subject: &Subject<'_>, launcher: &Launcher) -> Resul
     )?;
     child.ask(&Request::Warm { batch_size: 1 }, limits)?;
     let run = Request::Run {
-        instances: None,
         batch_size: 1,
         duration: Time::from_millis(20.0),
         at_least: 100,

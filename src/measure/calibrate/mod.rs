@@ -5,6 +5,7 @@ mod accounts;
 mod child;
 mod empty;
 mod guard;
+mod inputs;
 mod journal;
 mod measurement;
 mod point;
@@ -14,6 +15,7 @@ mod rounds;
 mod starting;
 pub mod sweep;
 mod verdict;
+mod visit;
 mod watch;
 mod worker;
 

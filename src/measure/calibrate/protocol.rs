@@ -24,11 +24,8 @@ pub enum Request {
         /// Items per inference.
         batch_size: u32,
     },
-    /// Run one batch size on several instances at once.
+    /// Run one batch size on all instances at once.
     Run {
-        /// How many of the instances; all when none is given.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        instances: Option<u32>,
         /// Items per inference.
         batch_size: u32,
         /// How long to go on.
@@ -56,6 +53,14 @@ pub enum Request {
         arrivals: Vec<Time>,
         /// How batches are made.
         rule: Rule,
+    },
+    /// Serve full batches of one size without pause, on all instances.
+    Saturate {
+        /// Items per inference.
+        batch_size: u32,
+        /// For about how long.
+        #[serde(rename = "duration_s")]
+        duration: Time,
     },
     /// Serve the model over HTTP on loopback, until the process ends.
     Listen,

@@ -146,7 +146,6 @@ impl Measurement<'_> {
             return;
         };
         let request = Request::Run {
-            instances: None,
             batch_size: point.row.batch_size,
             duration: Time::saturating(VISIT),
             at_least: 1,

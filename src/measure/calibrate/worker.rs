@@ -2,15 +2,16 @@
 
 use super::{
     guard::kibibytes,
+    inputs::{bytes_of, first_input, prepared, sets_of},
     processor::processor_time,
     protocol::{Answer, LoadRequest, Request},
-    sweep::thinned,
+    visit::{Share, after_gaps, ran, timed},
 };
 use crate::{
     error::{Error, Result},
     measure::{
         replica::{
-            Clock, Instance, Rule, Work, drive,
+            Clock, Instance, Rule, ServedBatch, Work, drive,
             http_server::{self, Infer, NamedTensor},
             protocol::{ModelMetadata, TensorMetadata, datatype},
             sleep_precisely,
@@ -20,7 +21,6 @@ use crate::{
             session::{Ends, PreparedInputs, Session, SessionOptions, environment},
         },
     },
-    model::InputSpec,
     profile::calibration::{Copies, Device, NodePlacement},
     units::{Bytes, Time},
 };
@@ -35,17 +35,6 @@ use std::{
     time::Instant,
 };
 
-/// Different inputs of one batch size that take turns: one repeated input made
-/// a tree ensemble 3.7 times as fast, because the branches become predictable.
-const INPUT_SETS: u64 = 16;
-
-/// Service times sent per visit: writing and reading thousands of numbers would
-/// take time from the measurement. The mean is taken over all of them before.
-const SAMPLES_SENT: usize = 128;
-
-/// Seconds of back-to-back inferences before and after the idle gaps.
-const BACK_TO_BACK: f64 = 0.010;
-
 /// Seconds for which all batch sizes of a session are warmed up.
 const WARM_ALL: f64 = 8.0;
 
@@ -54,10 +43,6 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Turns of the loop without an inference.
 const HARNESS_RUNS: u32 = 20_000;
-
-/// Inputs of one batch size together stay below this, so that large images do
-/// not fill the memory.
-const INPUT_BYTES: u64 = 256 << 20;
 
 /// Serves requests until the input ends.
 ///
@@ -134,15 +119,18 @@ impl Worker {
         match request {
             Request::Warm { batch_size } => loaded.warm(batch_size),
             Request::Run {
-                instances,
                 batch_size,
                 duration,
                 at_least,
-            } => loaded.run(instances, batch_size, (duration, at_least)),
+            } => loaded.run(batch_size, (duration, at_least)),
             Request::Idle { batch_size, gaps } => loaded.idle(batch_size, &gaps),
             Request::WarmAll { max_batch } => loaded.warm_all(max_batch),
             Request::Listen => loaded.listen(),
             Request::Serve { arrivals, rule } => loaded.serve(&arrivals, rule),
+            Request::Saturate {
+                batch_size,
+                duration,
+            } => loaded.saturate(batch_size, duration),
             Request::Harness => loaded.harness(),
             Request::Copies { batch_size } => loaded.copies(batch_size),
             Request::ProcessorTime => Ok(Answer::ProcessorTime {
@@ -192,8 +180,9 @@ impl Loaded {
 
     fn prepare(&mut self, batch_size: u32) -> Result<()> {
         if !self.inputs.contains_key(&batch_size) {
-            let sets = prepared(&self.request.inputs, batch_size)?;
-            self.inputs.insert(batch_size, sets);
+            let sets = sets_of(bytes_of(&self.request.inputs, batch_size));
+            let made = prepared(&self.request.inputs, batch_size, sets)?;
+            self.inputs.insert(batch_size, made);
         }
         Ok(())
     }
@@ -248,24 +237,17 @@ impl Loaded {
     /// its share. A run that ended after the first instance had finished its
     /// share still counts while the others are at work: it was contended. Those
     /// that end after all have finished do not.
-    fn run(
-        &mut self,
-        instances: Option<u32>,
-        batch_size: u32,
-        (duration, at_least): (Time, u32),
-    ) -> Result<Answer> {
+    fn run(&mut self, batch_size: u32, (duration, at_least): (Time, u32)) -> Result<Answer> {
         self.prepare(batch_size)?;
         let inputs = self.inputs.get(&batch_size).map_or(&[][..], Vec::as_slice);
         let begun = processor_time();
-        let instances = instances
-            .map_or(self.sessions.len(), |n| n as usize)
-            .clamp(1, self.sessions.len());
+        let instances = self.sessions.len();
         let cores = &self.request.cores;
         let unfinished = AtomicU32::new(instances as u32);
         let barrier = Barrier::new(instances);
         let collected = Mutex::new((Vec::new(), None));
         std::thread::scope(|scope| {
-            for (index, session) in self.sessions.iter_mut().take(instances).enumerate() {
+            for (index, session) in self.sessions.iter_mut().enumerate() {
                 let own = cores.get(index).map_or(&[][..], Vec::as_slice);
                 let (unfinished, barrier, collected) = (&unfinished, &barrier, &collected);
                 scope.spawn(move || {
@@ -286,22 +268,13 @@ impl Loaded {
                 });
             }
         });
-        let (mut times, failure) = collected
+        let (times, failure) = collected
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = failure {
             return Err(error);
         }
-        times.sort_by_key(|(end, _): &(Time, Time)| *end);
-        let inference_cpu = processor_time() - begun;
-        let service: Vec<Time> = times.into_iter().map(|(_, service)| service).collect();
-        let total: Time = service.iter().copied().sum();
-        Ok(Answer::Ran {
-            inferences: service.len() as u32,
-            mean: total.scaled(1.0 / service.len().max(1) as f64),
-            service: thinned(&service, SAMPLES_SENT),
-            inference_cpu,
-        })
+        Ok(ran(times, processor_time() - begun))
     }
 
     /// Back to back, after each gap, back to back again: the comparison is with
@@ -363,17 +336,11 @@ impl Loaded {
     /// Inputs of every batch size up to the largest, as many sets as fit.
     fn prepare_all(&mut self, max_batch: u32) -> Result<()> {
         let bytes: u64 = (1..=max_batch)
-            .flat_map(|size| {
-                self.request.inputs.iter().map(move |spec| {
-                    let spec = of_batch(spec, size);
-                    spec.element.bytes(spec.elements()).get()
-                })
-            })
+            .map(|size| bytes_of(&self.request.inputs, size).get())
             .sum();
-        let sets = (INPUT_BYTES / bytes.max(1)).clamp(2, INPUT_SETS);
         for size in 1..=max_batch {
             if !self.inputs.contains_key(&size) {
-                let made = prepared_sets(&self.request.inputs, size, sets)?;
+                let made = prepared(&self.request.inputs, size, sets_of(Bytes::new(bytes)))?;
                 self.inputs.insert(size, made);
             }
         }
@@ -414,6 +381,48 @@ impl Loaded {
     fn serve(&mut self, arrivals: &[Time], rule: Rule) -> Result<Answer> {
         self.prepare_all(rule.max_batch)?;
         let begun = processor_time();
+        let (batches, failure) = self.drive(arrivals, rule);
+        Ok(Answer::Served {
+            batches,
+            processor: processor_time() - begun,
+            failure,
+        })
+    }
+
+    /// Serves full batches of one size without pause, with all sessions, for
+    /// about so long: service times with what serving itself adds to them.
+    fn saturate(&mut self, batch_size: u32, duration: Time) -> Result<Answer> {
+        self.prepare(batch_size)?;
+        let (input, session, _) = self.first(batch_size)?;
+        timed(session, input)?;
+        let one = timed(session, input)?;
+        let each = (duration.get() / one.get().max(1e-9)).clamp(1.0, 1e6) as usize;
+        // The first of each instance finds cold caches and does not count.
+        let batches = (each + 1) * self.sessions.len();
+        let begun = processor_time();
+        let rule = Rule {
+            max_batch: batch_size,
+            window: Time::ZERO,
+        };
+        let (served, failure) = self.drive(&vec![Time::ZERO; batches * batch_size as usize], rule);
+        if let Some(failure) = failure {
+            return Err(Error::machine(failure));
+        }
+        let mut of_instances = vec![Vec::new(); self.sessions.len()];
+        for batch in &served {
+            if let Some(times) = of_instances.get_mut(batch.instance as usize) {
+                times.push((batch.end, batch.service()));
+            }
+        }
+        let times = of_instances
+            .into_iter()
+            .flat_map(|times| times.into_iter().skip(1))
+            .collect();
+        Ok(ran(times, processor_time() - begun))
+    }
+
+    /// What was served, and the first failure.
+    fn drive(&mut self, arrivals: &[Time], rule: Rule) -> (Vec<ServedBatch>, Option<String>) {
         let failure = Mutex::new(None);
         let inputs = &self.inputs;
         let crew = self
@@ -432,11 +441,8 @@ impl Loaded {
             .collect();
         STOP.store(false, Ordering::Relaxed);
         let batches = drive(crew, arrivals, rule, &STOP);
-        Ok(Answer::Served {
-            batches,
-            processor: processor_time() - begun,
-            failure: failure.into_inner().unwrap_or_else(PoisonError::into_inner),
-        })
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (batches, failure)
     }
 
     /// The loop of [`Share::work`] with everything but the inference.
@@ -562,145 +568,6 @@ impl Infer for OverHttp {
             .map(|(name, dims, values)| NamedTensor { name, dims, values })
             .collect())
     }
-}
-
-/// The first inputs of a batch size.
-fn first_input(inputs: &BTreeMap<u32, Vec<PreparedInputs>>, size: u32) -> Result<&PreparedInputs> {
-    inputs
-        .get(&size)
-        .and_then(|sets| sets.first())
-        .ok_or_else(|| Error::machine("no inputs could be made"))
-}
-
-/// Mean service time back to back, and for each gap its length, the mean time
-/// from its end to that of the inference after it, how many.
-type AfterGaps = (Time, Vec<(Time, Time, u32)>);
-
-fn after_gaps(
-    session: &mut Session,
-    inputs: &[PreparedInputs],
-    (clock, gaps): (Clock, &[(Time, u32)]),
-) -> Result<AfterGaps> {
-    let mut turn = 0_usize;
-    let mut one = |session: &mut Session| -> Result<Time> {
-        turn += 1;
-        let input = inputs
-            .get(turn % inputs.len().max(1))
-            .ok_or_else(|| Error::machine("no inputs could be made"))?;
-        timed(session, input)
-    };
-    let lead_in = one(session)?;
-    let runs = (BACK_TO_BACK / lead_in.get().max(1e-9)).clamp(1.0, 200.0) as u32;
-    let mut back_to_back = Time::ZERO;
-    for _ in 0..runs {
-        back_to_back = back_to_back + one(session)?;
-    }
-    let mut after = Vec::new();
-    for &(gap, times) in gaps {
-        let mut spent = 0.0;
-        for _ in 0..times.max(1) {
-            let moment = clock.now() + gap.get();
-            clock.wait_until(moment);
-            one(session)?;
-            spent += clock.now() - moment;
-        }
-        let share = 1.0 / f64::from(times.max(1));
-        after.push((gap, Time::saturating(spent * share), times.max(1)));
-    }
-    one(session)?;
-    for _ in 0..runs {
-        back_to_back = back_to_back + one(session)?;
-    }
-    Ok((back_to_back.scaled(0.5 / f64::from(runs)), after))
-}
-
-/// What one instance does in one request.
-struct Share<'i> {
-    inputs: &'i [PreparedInputs],
-    offset: usize,
-    duration: Time,
-    at_least: u32,
-}
-
-impl Share<'_> {
-    /// Runs until this instance has its share and every other one too; returns
-    /// (end, service time) pairs.
-    fn work(&self, session: &mut Session, unfinished: &AtomicU32) -> Result<Vec<(Time, Time)>> {
-        let begin = Instant::now();
-        let mut times = Vec::new();
-        let mut finished = false;
-        let mut turn = self.offset;
-        let outcome = loop {
-            let Some(input) = self.inputs.get(turn % self.inputs.len().max(1)) else {
-                break Err(Error::machine("no inputs could be made"));
-            };
-            turn += 1;
-            match timed(session, input) {
-                Ok(service) => {
-                    if finished && unfinished.load(Ordering::Acquire) == 0 {
-                        break Ok(());
-                    }
-                    times.push((Time::from(begin.elapsed()), service));
-                }
-                Err(error) => break Err(error),
-            }
-            if !finished
-                && times.len() >= self.at_least as usize
-                && Time::from(begin.elapsed()) >= self.duration
-            {
-                finished = true;
-                unfinished.fetch_sub(1, Ordering::AcqRel);
-            }
-            if finished && unfinished.load(Ordering::Acquire) == 0 {
-                break Ok(());
-            }
-        };
-        if !finished {
-            // The others must not wait for an instance that gave up.
-            unfinished.fetch_sub(1, Ordering::AcqRel);
-        }
-        outcome.map(|()| times)
-    }
-}
-
-fn timed(session: &mut Session, input: &PreparedInputs) -> Result<Time> {
-    let begin = Instant::now();
-    session.run(input)?;
-    Ok(Time::from(begin.elapsed()))
-}
-
-fn prepared(specs: &[InputSpec], batch_size: u32) -> Result<Vec<PreparedInputs>> {
-    let specs: Vec<InputSpec> = specs
-        .iter()
-        .map(|spec| of_batch(spec, batch_size))
-        .collect();
-    let bytes: u64 = specs
-        .iter()
-        .map(|spec| spec.element.bytes(spec.elements()).get())
-        .sum();
-    let sets = (INPUT_BYTES / bytes.max(1)).clamp(2, INPUT_SETS);
-    (0..sets)
-        .map(|seed| Session::prepare(&specs, seed))
-        .collect()
-}
-
-fn prepared_sets(specs: &[InputSpec], batch_size: u32, sets: u64) -> Result<Vec<PreparedInputs>> {
-    let specs: Vec<InputSpec> = specs
-        .iter()
-        .map(|spec| of_batch(spec, batch_size))
-        .collect();
-    (0..sets)
-        .map(|seed| Session::prepare(&specs, seed))
-        .collect()
-}
-
-/// The same input for another batch size.
-fn of_batch(spec: &InputSpec, batch_size: u32) -> InputSpec {
-    let mut spec = spec.clone();
-    if let Some(dim) = spec.batch_axis.and_then(|axis| spec.dims.get_mut(axis)) {
-        *dim = u64::from(batch_size);
-    }
-    spec
 }
 
 /// Asks the kernel to end this process first when memory runs out (proc(5),

@@ -5,7 +5,8 @@
 //! queue at any moment is simply the requests whose time has come and that no
 //! batch has taken. Of the free instances the one that is free longest leads
 //! (leader and followers, Schmidt et al., 2000): it waits until the next batch is
-//! due, takes what has arrived, hands the lead on and runs the batch. A
+//! due, takes what has arrived, hands the lead on and runs the batch; where it
+//! loses its core meanwhile, a follower takes the batch. A
 //! generator on a machine of two cores would take its processor time from the
 //! instances; this costs nothing while they are busy. Latency counts from the
 //! scheduled arrival, whatever the instances were doing then.

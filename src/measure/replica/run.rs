@@ -21,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a follower without a core of its own looks whether it leads.
 const FOLLOWER_SLEEP: Duration = Duration::from_micros(50);
 
+/// Seconds after which a follower takes a batch that the leader has left.
+const TAKE_OVER: f64 = 10e-6;
+
 /// Nobody leads.
 const NOBODY: usize = usize::MAX;
 
@@ -124,7 +127,7 @@ struct Crew<'c> {
     free: Mutex<VecDeque<usize>>,
     /// The first of them, or [`NOBODY`].
     leader: AtomicUsize,
-    /// The first request that no batch has taken; only the leader changes it.
+    /// The first request that no batch has taken.
     head: AtomicUsize,
 }
 
@@ -180,11 +183,9 @@ impl Crew<'_> {
         let mut free_since = 0.0;
         loop {
             self.line_up(index);
-            if !self.follow(index) {
-                return batches;
-            }
-            let Some((first, items, due)) = self.lead(free_since) else {
-                self.hand_on();
+            let taken = self.take(index, free_since);
+            self.leave(index);
+            let Some((first, items, due)) = taken else {
                 return batches;
             };
             let start = self.clock.now();
@@ -211,65 +212,57 @@ impl Crew<'_> {
         }
     }
 
-    /// Leaves the line to run a batch (or for good); the next in line leads.
-    fn hand_on(&self) {
+    /// Leaves the line to run a batch (or for good); the first in line leads.
+    fn leave(&self, index: usize) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.pop_front();
+        free.retain(|waiting| *waiting != index);
         let next = free.front().copied().unwrap_or(NOBODY);
         self.leader.store(next, Ordering::Release);
     }
 
-    /// Waits for the lead; false when there is nothing left to do. A follower
-    /// wakes for every batch that is due, since it leads right after.
-    fn follow(&self, index: usize) -> bool {
-        while self.leader.load(Ordering::Acquire) != index {
+    /// Waits for a batch and takes it: its first request, its size, and when it
+    /// was due. The leader takes it when it is due. A follower is awake then as
+    /// well, since it leads right after, and takes what the leader has left: that
+    /// may have lost its core just then, and a server would not wait for it. None
+    /// when nothing is left.
+    fn take(&self, index: usize, free_since: f64) -> Option<(usize, u32, f64)> {
+        loop {
             let head = self.head.load(Ordering::Acquire);
-            let Some(next) = self.departure(head, 0.0) else {
-                return false;
-            };
-            if self.stop.load(Ordering::Relaxed) {
-                return false;
-            }
-            let sleep = self.clock.sleep_before(next).min(LOOK_EVERY);
-            if !sleep.is_zero() {
-                std::thread::sleep(sleep);
-            } else if self.clock.spins() {
-                std::hint::spin_loop();
-            } else {
-                std::thread::sleep(FOLLOWER_SLEEP);
-            }
-        }
-        true
-    }
-
-    /// Waits until the next batch is due and takes it: its first request, its
-    /// size, and when it was due. None when nothing is left.
-    fn lead(&self, free_since: f64) -> Option<(usize, u32, f64)> {
-        let head = self.head.load(Ordering::Acquire);
-        let due = self.departure(head, free_since)?;
-        while self.clock.sleep_before(due) > LOOK_EVERY {
-            std::thread::sleep(LOOK_EVERY);
+            let due = self.departure(head, free_since)?;
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
+            let sleep = self.clock.sleep_before(due).min(LOOK_EVERY);
+            if !sleep.is_zero() {
+                std::thread::sleep(sleep);
+                continue;
+            }
+            let leads = self.leader.load(Ordering::Acquire) == index;
+            let now = self.clock.now();
+            if now < if leads { due } else { due + TAKE_OVER } {
+                if leads || self.clock.spins() {
+                    std::hint::spin_loop();
+                } else {
+                    std::thread::sleep(FOLLOWER_SLEEP);
+                }
+                continue;
+            }
+            let most = self.rule.max_batch.max(1) as usize;
+            let items = self
+                .arrivals
+                .iter()
+                .skip(head)
+                .take(most)
+                .take_while(|arrival| **arrival <= now)
+                .count()
+                .max(1);
+            let taken =
+                self.head
+                    .compare_exchange(head, head + items, Ordering::AcqRel, Ordering::Acquire);
+            if taken.is_ok() {
+                return Some((head, items as u32, due));
+            }
         }
-        if self.stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.clock.wait_until(due);
-        let now = self.clock.now();
-        let most = self.rule.max_batch.max(1) as usize;
-        let items = self
-            .arrivals
-            .iter()
-            .skip(head)
-            .take(most)
-            .take_while(|arrival| **arrival <= now)
-            .count()
-            .max(1);
-        self.head.store(head + items, Ordering::Release);
-        self.hand_on();
-        Some((head, items as u32, due))
     }
 
     /// When the batch that begins with request `head` is due on an instance

@@ -152,18 +152,18 @@ impl ReplicaProcess {
         }
     }
 
-    /// Runs a batch size for some time on so many of the instances at once.
+    /// Serves full batches of a size without pause on all instances for about so
+    /// long: service times as a load meets them at its peak, with what the queue
+    /// itself costs.
     ///
     /// # Errors
     /// The child died, or an inference failed.
-    pub fn visit(&mut self, instances: u32, batch_size: u32, duration: Time) -> Result<Visit> {
-        let request = Request::Run {
-            instances: Some(instances),
+    pub fn visit(&mut self, batch_size: u32, duration: Time) -> Result<Visit> {
+        let request = Request::Saturate {
             batch_size,
             duration,
-            at_least: 1,
         };
-        match self.ask(&request, Time::saturating(PATIENCE) + duration)? {
+        match self.ask(&request, Time::saturating(PATIENCE) + duration.scaled(4.0))? {
             Answer::Ran {
                 inferences,
                 mean,

@@ -11,7 +11,7 @@
 //! The engine stretches what is left of every batch instead. The two differ by
 //! rounding alone; a test holds them to that.
 
-use super::kernel::{Input, Server, Tally, boarding, departure};
+use super::kernel::{Input, Server, Tally, boarding, departure, held_up};
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 use std::collections::VecDeque;
@@ -85,7 +85,7 @@ pub(super) fn run(
         .collect();
     // Since when each idle instance is idle, the longest first.
     let mut idle: VecDeque<f64> = vec![f64::NEG_INFINITY; server.instances].into();
-    let mut head = 0;
+    let (mut head, mut hold_up) = (0, 0);
     let mut before = 0.0;
     loop {
         let busy = server.instances - idle.len();
@@ -137,7 +137,10 @@ pub(super) fn run(
                 clock.now = 0.0;
             }
             clock.rebase();
-            let work = clock.draw.relative(input.codes[head], now - since);
+            // A hold-up counts at the pace of an instance that runs alone.
+            let extra = held_up(&input, &mut hold_up, head + items);
+            let work = clock.draw.relative(input.codes[head], now - since)
+                + extra / service.mean_seconds(items, 1);
             clock.add(Running {
                 target: clock.now + work,
                 began: now,

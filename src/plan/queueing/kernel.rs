@@ -19,6 +19,8 @@ use super::sink::Sink;
 pub(super) struct Input<'a> {
     pub unit_arrivals: &'a [f64],
     pub codes: &'a [u16],
+    /// Requests whose batch is held up, ascending, and for how many seconds.
+    pub hold_ups: &'a [(usize, f64)],
     /// Seconds between two arrivals on average.
     pub interval: f64,
     /// Batches whose first request comes before this one are not tallied.
@@ -69,7 +71,7 @@ pub(super) fn run(
 ) -> Tally {
     if service.contends(server.max_batch, server.instances) {
         contended::run(service, server, input, sink)
-    } else if server.instances == 1 && server.max_batch == 1 {
+    } else if server.instances == 1 && server.max_batch == 1 && input.hold_ups.is_empty() {
         single(service, input, sink)
     } else {
         batched(service, server, input, sink)
@@ -110,12 +112,13 @@ fn batched(
     let mut tally = Tally::default();
     let draws: Vec<Draw> = (1..=server.max_batch).map(|b| service.draw(b, 1)).collect();
     let mut free = vec![f64::NEG_INFINITY; server.instances];
-    let mut head = 0;
+    let (mut head, mut hold_up) = (0, 0);
     while head < input.unit_arrivals.len() {
         let (slot, since) = earliest(&free);
         let start = departure(&server, &input, head, since);
         let items = boarding(&server, &input, head, start);
-        let seconds = draws[items - 1].seconds(input.codes[head], start - since);
+        let seconds = draws[items - 1].seconds(input.codes[head], start - since)
+            + held_up(&input, &mut hold_up, head + items);
         let end = start + seconds;
         free[slot] = end;
         for request in head..head + items {
@@ -132,6 +135,20 @@ fn batched(
         head += items;
     }
     tally
+}
+
+/// For how long the batch that ends before request `end` is held up; `next` is
+/// the first hold-up that has not come yet.
+#[inline]
+pub(super) fn held_up(input: &Input<'_>, next: &mut usize, end: usize) -> f64 {
+    let mut sum = 0.0;
+    while let Some((request, seconds)) = input.hold_ups.get(*next)
+        && *request < end
+    {
+        sum += seconds;
+        *next += 1;
+    }
+    sum
 }
 
 /// The place and value of the smallest time; the first among equals.

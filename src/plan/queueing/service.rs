@@ -133,6 +133,30 @@ impl ServiceTimes {
         }
     }
 
+    /// The same with these relative service times at the places of the tables of
+    /// all batch sizes, as they are: for draws that were chosen, not for random
+    /// ones, whose mean they would change. None are taken where the list is empty.
+    #[must_use]
+    pub fn with_spread(&self, relative: &[f64]) -> Self {
+        if relative.is_empty() {
+            return self.clone();
+        }
+        let values: Box<[f32]> = relative.iter().map(|v| *v as f32).collect();
+        Self {
+            tables: Arc::new([values]),
+            blends: self
+                .blends
+                .iter()
+                .map(|_| Blend {
+                    below: 0,
+                    above: 0,
+                    share: 0.0,
+                })
+                .collect(),
+            ..self.clone()
+        }
+    }
+
     /// The largest batch size that is known.
     #[must_use]
     pub fn max_batch(&self) -> u32 {

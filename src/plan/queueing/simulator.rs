@@ -107,12 +107,14 @@ impl Simulator {
         Ok(Self { options, streams })
     }
 
-    /// The same with these draws of service times, over and over, instead of
-    /// random ones: each is a place in the table of its batch size.
+    /// The same with the service times of a run in their order: for each request
+    /// the place of its batch in the table of its size, and which requests' batches
+    /// were held up for how long. Only batches that are made when an instance is
+    /// free are held up.
     #[must_use]
-    pub fn with_draws(self, draws: &[Fraction]) -> Self {
+    pub fn in_order(self, draws: &[Fraction], hold_ups: &[(u32, Time)]) -> Self {
         Self {
-            streams: self.streams.with_draws(draws),
+            streams: self.streams.in_order(draws, hold_ups),
             ..self
         }
     }
@@ -230,6 +232,7 @@ impl Simulator {
         Input {
             unit_arrivals: &self.streams.unit_arrivals,
             codes: &self.streams.codes,
+            hold_ups: &self.streams.hold_ups,
             interval,
             warm_up: self.warm_up(),
         }

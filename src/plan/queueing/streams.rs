@@ -43,6 +43,8 @@ pub struct Streams {
     pub(super) unit_arrivals: Vec<f64>,
     /// A batch takes the draw of its first request.
     pub(super) codes: Vec<u16>,
+    /// Requests whose batch is held up, ascending, and for how many seconds.
+    pub(super) hold_ups: Vec<(usize, f64)>,
     seed: u64,
 }
 
@@ -68,6 +70,7 @@ impl Streams {
         Ok(Self {
             unit_arrivals: unit_arrivals(arrivals, requests as usize, seed)?,
             codes,
+            hold_ups: Vec::new(),
             seed,
         })
     }
@@ -88,14 +91,19 @@ impl Streams {
     }
 
     /// The same with these draws of service times, over and over, instead of
-    /// random ones: each is a place in the table of its batch size.
+    /// random ones, and with these requests' batches held up.
     #[must_use]
-    pub fn with_draws(mut self, draws: &[Fraction]) -> Self {
+    pub(super) fn in_order(mut self, draws: &[Fraction], hold_ups: &[(u32, Time)]) -> Self {
         if !draws.is_empty() {
             for (code, draw) in self.codes.iter_mut().zip(draws.iter().cycle()) {
                 *code = (draw.get() * 65536.0).min(65535.0) as u16;
             }
         }
+        self.hold_ups = hold_ups
+            .iter()
+            .map(|(request, time)| (*request as usize, time.get()))
+            .collect();
+        self.hold_ups.sort_by_key(|(request, _)| *request);
         self
     }
 

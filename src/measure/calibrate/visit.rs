@@ -1,0 +1,149 @@
+//! What one instance does in one visit.
+
+use super::{protocol::Answer, sweep::thinned};
+use crate::{
+    error::{Error, Result},
+    measure::{
+        replica::Clock,
+        runtime::session::{PreparedInputs, Session},
+    },
+    units::Time,
+};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
+};
+
+/// Seconds of back-to-back inferences before and after the idle gaps.
+const BACK_TO_BACK: f64 = 0.010;
+
+/// Inferences of one instance in a visit that all count.
+const FEW: usize = 8;
+
+/// Service times sent per visit: writing and reading thousands of numbers would
+/// take time from the measurement. The mean is taken over all of them before.
+const SAMPLES_SENT: usize = 128;
+
+/// Mean service time back to back, and for each gap its length, the mean time
+/// from its end to that of the inference after it, how many.
+pub(super) type AfterGaps = (Time, Vec<(Time, Time, u32)>);
+
+pub(super) fn after_gaps(
+    session: &mut Session,
+    inputs: &[PreparedInputs],
+    (clock, gaps): (Clock, &[(Time, u32)]),
+) -> Result<AfterGaps> {
+    let mut turn = 0_usize;
+    let mut one = |session: &mut Session| -> Result<Time> {
+        turn += 1;
+        let input = inputs
+            .get(turn % inputs.len().max(1))
+            .ok_or_else(|| Error::machine("no inputs could be made"))?;
+        timed(session, input)
+    };
+    let lead_in = one(session)?;
+    let runs = (BACK_TO_BACK / lead_in.get().max(1e-9)).clamp(1.0, 200.0) as u32;
+    let mut back_to_back = Time::ZERO;
+    for _ in 0..runs {
+        back_to_back = back_to_back + one(session)?;
+    }
+    let mut after = Vec::new();
+    for &(gap, times) in gaps {
+        let mut spent = 0.0;
+        for _ in 0..times.max(1) {
+            let moment = clock.now() + gap.get();
+            clock.wait_until(moment);
+            one(session)?;
+            spent += clock.now() - moment;
+        }
+        let share = 1.0 / f64::from(times.max(1));
+        after.push((gap, Time::saturating(spent * share), times.max(1)));
+    }
+    one(session)?;
+    for _ in 0..runs {
+        back_to_back = back_to_back + one(session)?;
+    }
+    Ok((back_to_back.scaled(0.5 / f64::from(runs)), after))
+}
+
+/// What a visit came to, from (end, service time) pairs.
+pub(super) fn ran(mut times: Vec<(Time, Time)>, inference_cpu: Time) -> Answer {
+    times.sort_by_key(|(end, _)| *end);
+    let service: Vec<Time> = times.into_iter().map(|(_, service)| service).collect();
+    let total: Time = service.iter().copied().sum();
+    Answer::Ran {
+        inferences: service.len() as u32,
+        mean: total.scaled(1.0 / service.len().max(1) as f64),
+        service: thinned(&service, SAMPLES_SENT),
+        inference_cpu,
+    }
+}
+
+/// What one instance does in one request.
+pub(super) struct Share<'i> {
+    pub(super) inputs: &'i [PreparedInputs],
+    pub(super) offset: usize,
+    pub(super) duration: Time,
+    pub(super) at_least: u32,
+}
+
+impl Share<'_> {
+    /// Runs until this instance has its share and every other one too; returns
+    /// (end, service time) pairs.
+    pub(super) fn work(
+        &self,
+        session: &mut Session,
+        unfinished: &AtomicU32,
+    ) -> Result<Vec<(Time, Time)>> {
+        let begin = Instant::now();
+        let mut times = Vec::new();
+        let mut finished = false;
+        let mut turn = self.offset;
+        let outcome = loop {
+            let Some(input) = self.inputs.get(turn % self.inputs.len().max(1)) else {
+                break Err(Error::machine("no inputs could be made"));
+            };
+            turn += 1;
+            match timed(session, input) {
+                Ok(service) => {
+                    if finished && unfinished.load(Ordering::Acquire) == 0 {
+                        break Ok(());
+                    }
+                    times.push((Time::from(begin.elapsed()), service));
+                }
+                Err(error) => break Err(error),
+            }
+            if !finished
+                && times.len() >= self.at_least as usize
+                && Time::from(begin.elapsed()) >= self.duration
+            {
+                finished = true;
+                unfinished.fetch_sub(1, Ordering::AcqRel);
+            }
+            if finished && unfinished.load(Ordering::Acquire) == 0 {
+                break Ok(());
+            }
+        };
+        if !finished {
+            // The others must not wait for an instance that gave up.
+            unfinished.fetch_sub(1, Ordering::AcqRel);
+        }
+        outcome.map(|()| without_cold_start(times))
+    }
+}
+
+/// The first inference of a visit comes after a pause and finds cold caches:
+/// what idle gaps cost is measured apart. Where it is one of a few, it is long
+/// enough not to feel that.
+pub(super) fn without_cold_start<T>(mut times: Vec<T>) -> Vec<T> {
+    if times.len() > FEW {
+        times.remove(0);
+    }
+    times
+}
+
+pub(super) fn timed(session: &mut Session, input: &PreparedInputs) -> Result<Time> {
+    let begin = Instant::now();
+    session.run(input)?;
+    Ok(Time::from(begin.elapsed()))
+}
