@@ -234,8 +234,9 @@ pub struct Row {
     pub batch_size: u32,
     /// One entry per visit; visits of all rows take turns.
     pub rounds: Vec<Round>,
-    /// Service times, in seconds, in the order in which they were measured,
-    /// thinned evenly where there were many.
+    /// Service times, in seconds; where there were many, means of equal shares of
+    /// the sorted ones. The first of a visit, with cold caches, is left out where
+    /// others follow.
     #[serde(rename = "samples_s")]
     pub samples: Vec<Time>,
     /// Highest resident set (or device memory) of the process when this batch

@@ -8,7 +8,7 @@ use super::{
     guard::{Limits, room},
     journal::{Entry, IdleVisit, Journal, Recovered},
     point::Point,
-    sweep::thinned,
+    sweep::condensed,
     verdict::judge,
     watch::DeviceWatch,
 };
@@ -373,7 +373,7 @@ impl<'m> Measurement<'m> {
             }
         }
         for row in &mut rows {
-            row.samples = thinned(&row.samples, SAMPLES_KEPT);
+            row.samples = condensed(&row.samples, SAMPLES_KEPT);
         }
         rows.sort_by_key(|row| (row.layout, row.batch_size));
         left_out.sort_by_key(|left| (left.layout, left.batch_size));

@@ -131,7 +131,7 @@ pub enum Answer {
         /// Their mean service time.
         #[serde(rename = "mean_s")]
         mean: Time,
-        /// Service times in the order in which they ended, thinned evenly.
+        /// Service times in the order in which they ended, condensed evenly.
         #[serde(rename = "service_s")]
         service: Vec<Time>,
         /// Processor time spent in inference.

@@ -6,7 +6,7 @@ use super::{
     point::{LEAST_ROUNDS, drop_hopeless},
     protocol::{Answer, Request},
     starting::patience,
-    sweep::{thinned, visiting_order},
+    sweep::{condensed, visiting_order},
 };
 use crate::{
     caveat::{Caveat, CaveatKind},
@@ -171,7 +171,7 @@ impl Measurement<'_> {
                     layout: point.row.layout,
                     batch_size: point.row.batch_size,
                     round,
-                    samples: thinned(&service, SAMPLES_PER_VISIT),
+                    samples: condensed(&service, SAMPLES_PER_VISIT),
                     peak_memory_bytes: point.row.peak_memory_bytes,
                     spent,
                 };

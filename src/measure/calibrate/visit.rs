@@ -1,6 +1,6 @@
 //! What one instance does in one visit.
 
-use super::{protocol::Answer, sweep::thinned};
+use super::{protocol::Answer, sweep::condensed};
 use crate::{
     error::{Error, Result},
     measure::{
@@ -74,7 +74,7 @@ pub(super) fn ran(mut times: Vec<(Time, Time)>, inference_cpu: Time) -> Answer {
     Answer::Ran {
         inferences: service.len() as u32,
         mean: total.scaled(1.0 / service.len().max(1) as f64),
-        service: thinned(&service, SAMPLES_SENT),
+        service: condensed(&service, SAMPLES_SENT),
         inference_cpu,
     }
 }

@@ -62,7 +62,7 @@ pub struct Load {
 pub struct Visit {
     /// The round, at time 0.
     pub round: Round,
-    /// Service times in the order in which they ended.
+    /// Service times; where there were many, means of equal shares of them.
     pub samples: Vec<Time>,
 }
 
