@@ -16,7 +16,7 @@ const MOST_SETS: u64 = 4096;
 
 /// Inputs together stay below this where there are more than [`FEW_SETS`] of
 /// them: the caches are the model's.
-const SMALL: u64 = 1 << 20;
+const SMALL: u64 = 256 << 10;
 
 /// As many there are of large inputs.
 const FEW_SETS: u64 = 16;
@@ -81,8 +81,9 @@ mod tests {
 
     #[test]
     fn small_inputs_take_turns_in_thousands_and_large_ones_in_pairs() {
-        assert_eq!(sets_of(Bytes::new(120)), 4096);
-        assert_eq!(sets_of(Bytes::new(16 << 10)), 64);
+        assert_eq!(sets_of(Bytes::new(16)), 4096);
+        assert_eq!(sets_of(Bytes::new(128)), 2048);
+        assert_eq!(sets_of(Bytes::new(4 << 10)), 64);
         assert_eq!(sets_of(Bytes::new(600 << 10)), 16);
         assert_eq!(sets_of(Bytes::new(100 << 20)), 2);
     }
