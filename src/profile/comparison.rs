@@ -4,7 +4,7 @@ use super::calibration::{Calibration, Row, SessionLayout};
 use crate::{
     estimate::{Estimate, Source},
     stats::Sample,
-    units::{Fraction, Time},
+    units::{Bytes, Fraction, Time},
 };
 use serde::Serialize;
 
@@ -40,6 +40,11 @@ pub struct Compared {
     /// Share of the service time that starting any inference takes (an empty
     /// session on the same device); none where it was not measured.
     pub launch: Option<Fraction>,
+    /// Bytes of the model's weights in this number format.
+    pub weight_bytes: Bytes,
+    /// Highest resident set (or device memory) of the process up to this batch
+    /// size; none where it was not measured.
+    pub peak_memory_bytes: Option<Bytes>,
 }
 
 /// Puts all rows side by side, by batch size, in the order of the calibrations.
@@ -88,6 +93,8 @@ fn line(calibration: &Calibration, row: &Row) -> Option<Compared> {
             .find(|copies| copies.batch_size == row.batch_size)
             .map(|copies| share(copies.to_device + copies.from_device)),
         launch: overheads.empty_session.map(share),
+        weight_bytes: calibration.model.weight_bytes,
+        peak_memory_bytes: row.peak_memory_bytes,
         mean,
     })
 }

@@ -25,6 +25,8 @@ pub fn comparison_report(
         ">speed-up",
         ">transfer",
         ">launch",
+        ">weights",
+        ">memory",
         ">n",
     ]);
     let share = |part: Option<Fraction>| part.map_or_else(|| "–".to_owned(), |p| p.to_string());
@@ -41,13 +43,16 @@ pub fn comparison_report(
             format!("{:.2} ×", line.speed_up),
             share(line.transfer),
             share(line.launch),
+            line.weight_bytes.to_string(),
+            line.peak_memory_bytes
+                .map_or_else(|| "–".to_owned(), |bytes| bytes.to_string()),
             line.inferences.to_string(),
         ]);
     }
     let mut report = Report::default();
     report.table(table);
     report.paragraph(
-        "Speed-up is against the first line of the same batch size; launch is what an empty session takes on that device.",
+        "Speed-up is against the first line of the same batch size; launch is what an empty session takes on that device, memory the highest resident set (or device memory) of the process up to that batch size.",
     );
     report.list("Missing", missing.to_vec());
     report.caveats(calibrations.iter().flat_map(|c| &c.caveats));

@@ -213,4 +213,8 @@ fn thread_counts_and_number_formats_compare_side_by_side() {
     let expected = [("mlp", 1), ("mlp-int8", 1), ("mlp", 4), ("mlp-int8", 4)];
     assert_eq!(seen, expected.map(|(m, b)| (m.to_owned(), b)));
     assert!((lines[0]["speed_up"].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    // A weight takes a byte instead of four, and memory was measured on both sides.
+    let weights = |line: usize| lines[line]["weight_bytes"].as_u64().unwrap();
+    assert!(weights(1) * 3 < weights(0), "{} {}", weights(1), weights(0));
+    assert!(lines.iter().all(|line| line["peak_memory_bytes"].is_u64()));
 }
