@@ -190,14 +190,15 @@ pub(super) fn saturated(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         estimate::Source,
         plan::queueing::{ServicePoint, ServiceTimes},
     };
 
-    fn range(ms: f64, doubt: f64) -> ServiceRange {
+    /// Constant service times, in doubt by that share on either side.
+    pub fn range(ms: f64, doubt: f64) -> ServiceRange {
         let service =
             ServiceTimes::new(vec![ServicePoint::constant(1, Time::from_millis(ms))], None)
                 .unwrap();

@@ -298,21 +298,11 @@ impl Busy {
 mod tests {
     use super::*;
     use crate::{
-        measure::replica::ServedBatch, plan::queueing::ServicePoint, units::Rate,
-        verify::recorded_service_times, workload::Arrivals,
+        measure::replica::ServedBatch,
+        units::Rate,
+        verify::{forecast::tests::range, recorded_service_times},
+        workload::Arrivals,
     };
-
-    fn range(ms: f64, doubt: f64) -> ServiceRange {
-        let service =
-            ServiceTimes::new(vec![ServicePoint::constant(1, Time::from_millis(ms))], None)
-                .unwrap();
-        ServiceRange::scaled(
-            service,
-            (1.0 - doubt, 1.0 + doubt),
-            Fraction::saturating(0.95),
-            Source::Measured,
-        )
-    }
 
     fn schedule(rate: f64) -> Schedule {
         let length = (Time::saturating(20.0), 100_000);

@@ -131,7 +131,7 @@ pub enum Answer {
         /// Their mean service time.
         #[serde(rename = "mean_s")]
         mean: Time,
-        /// Service times in the order in which they ended, condensed evenly.
+        /// Service times; where there were many, means of equal shares of the sorted ones.
         #[serde(rename = "service_s")]
         service: Vec<Time>,
         /// Processor time spent in inference.
