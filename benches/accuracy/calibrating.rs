@@ -28,7 +28,7 @@ const ROUNDS: usize = 16;
 const FEW_ROUNDS: usize = 4;
 
 /// Seconds after which a round is old: the machine has drifted since.
-const OLD: f64 = 45.0;
+const OLD: f64 = 10.0;
 
 /// One visit lasts at least this long, as in `advisor calibrate`.
 const VISIT: f64 = 0.040;

@@ -18,13 +18,13 @@ use advisor::{
     model::{self, Sizes, input_specs, reference},
     plan::{
         latency::LatencyCurve,
-        queueing::{ServiceRange, Simulator},
+        queueing::{ServiceRange, ServiceTimes, Simulator},
     },
     profile::{
         calibration::{Device, SessionLayout},
         machine::Machine,
     },
-    units::Time,
+    units::{Rate, Time},
     verify::{Schedule, service_range},
     workload::Arrivals,
 };
@@ -36,20 +36,24 @@ use std::{
 
 /// Requests that a cell's p95 should rest on, and what that may take.
 const REQUESTS_AIMED_AT: f64 = 400.0;
-const SHORTEST: f64 = 8.0;
-const LONGEST: f64 = 26.0;
+const SHORTEST: f64 = 10.0;
+const LONGEST: f64 = 28.0;
 
-/// The load comes in so many stretches, with calibration before each: the
-/// machine drifts within seconds.
-const STRETCHES: usize = 4;
+/// The load comes in stretches, with calibration before each, since the machine
+/// drifts within seconds. So many inferences of a single item a stretch is long
+/// (of which a queue soon forgets that it began empty), but at least so many
+/// seconds; there are at least so many of them.
+const INFERENCES: f64 = 60.0;
+const STRETCH: f64 = 0.5;
+const STRETCHES: f64 = 5.0;
 
 /// Requests of a stretch at most.
-const MOST_REQUESTS: u32 = 250_000;
+const MOST_REQUESTS: u32 = 400_000;
 
-/// Seconds and rounds of calibration, at least, before the first stretch and
-/// before each further one.
+/// Seconds and rounds of calibration, at least, before the first stretch; before
+/// each further one a round, with idle gaps in every so many.
 const FIRST: (f64, u32) = (4.0, 3);
-const FURTHER: (f64, u32) = (1.5, 1);
+const GAPS_EVERY: usize = 4;
 
 pub struct Bench<'b> {
     pub program: &'b Path,
@@ -107,27 +111,29 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Calibrates the layout of a cell, and its single instance, for some seconds.
+    /// Calibrates the layout of a cell, and its single instance: before the first
+    /// stretch for some seconds, before another one in one round.
     fn calibrate(
         &self,
         cell: &Wanted,
         replicas: &mut BTreeMap<SessionLayout, ReplicaProcess>,
         rolling: &mut Rolling,
-        (seconds, rounds): (f64, u32),
+        stretch: usize,
     ) -> Result<()> {
         let layout = self.layout(cell);
         let mut layouts = vec![single(layout), layout];
         layouts.dedup();
+        let (seconds, rounds) = if stretch == 0 { FIRST } else { (0.0, 1) };
         let begin = std::time::Instant::now();
         for round in 1.. {
             for layout in &layouts {
                 let Some(replica) = replicas.get_mut(layout) else {
                     continue;
                 };
-                rolling.round(replica, cell.configuration.max_batch)?;
-                if layout.instances == 1 {
+                if layout.instances == 1 && stretch.is_multiple_of(GAPS_EVERY) {
                     rolling.idle(replica)?;
                 }
+                rolling.round(replica, cell.configuration.max_batch)?;
             }
             if round >= rounds && begin.elapsed().as_secs_f64() > seconds {
                 break;
@@ -172,20 +178,23 @@ impl Bench<'_> {
             window: configuration.batch_window,
         };
         let mut loads = Vec::<Loaded>::new();
-        let mut rate = None;
-        for stretch in 0..STRETCHES {
-            let least = if stretch == 0 { FIRST } else { FURTHER };
-            self.calibrate(cell, replicas, rolling, least)?;
+        let mut plan = None;
+        for stretch in 0.. {
+            if plan.is_some_and(|planned: Planned| stretch == planned.stretches) {
+                break;
+            }
+            self.calibrate(cell, replicas, rolling, stretch)?;
             let (curve, service) = self.service(cell, rolling)?;
-            let most = Simulator::sustainable(&service.value, configuration)?;
-            let rate = *rate.get_or_insert_with(|| most.scaled(cell.utilisation));
-            let length = (REQUESTS_AIMED_AT / rate.get()).clamp(SHORTEST, LONGEST);
+            let planned = match plan {
+                Some(planned) => planned,
+                None => *plan.insert(Planned::of(cell, &service.value)?),
+            };
             let seed = 1 + (cell.utilisation * 1e3) as u64 + u64::from(configuration.max_batch);
             let schedule = Schedule::new(
                 &Arrivals::Poisson,
-                rate,
-                (Time::saturating(length / STRETCHES as f64), MOST_REQUESTS),
-                seed * STRETCHES as u64 + stretch as u64,
+                planned.rate,
+                (planned.length, MOST_REQUESTS),
+                seed * 1000 + stretch as u64,
             )?;
             let replica = replicas
                 .get_mut(&self.layout(cell))
@@ -202,6 +211,31 @@ impl Bench<'_> {
             });
         }
         judge(cell, &loads)
+    }
+}
+
+/// How a cell is loaded.
+#[derive(Clone, Copy)]
+struct Planned {
+    rate: Rate,
+    /// How long a stretch lasts.
+    length: Time,
+    stretches: usize,
+}
+
+impl Planned {
+    fn of(cell: &Wanted, service: &ServiceTimes) -> Result<Self> {
+        let most = Simulator::sustainable(service, &cell.configuration)?;
+        let rate = most.scaled(cell.utilisation);
+        let total = (REQUESTS_AIMED_AT / rate.get()).clamp(SHORTEST, LONGEST);
+        let one = service.mean(1, 1).map_or(0.0, Time::get);
+        let stretches = (total / f64::max(STRETCH, INFERENCES * one)).max(STRETCHES);
+        let stretches = stretches.round();
+        Ok(Self {
+            rate,
+            length: Time::saturating(total / stretches),
+            stretches: stretches as usize,
+        })
     }
 }
 
