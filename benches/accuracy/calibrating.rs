@@ -9,6 +9,7 @@ use advisor::{
             Row, SCHEMA, SessionLayout,
         },
         history::between_runs,
+        hold_ups::{HoldUpRate, HoldUps},
         machine::Machine,
     },
     stats::Sample,
@@ -30,6 +31,10 @@ const FEW_ROUNDS: usize = 4;
 /// Seconds after which a round is old: the machine has drifted since.
 const OLD: f64 = 10.0;
 
+/// Seconds after which hold-ups are forgotten: those of milliseconds come a few
+/// times a minute.
+const HOLD_UPS_OLD: f64 = 120.0;
+
 /// One visit lasts at least this long, as in `advisor calibrate`.
 const VISIT: f64 = 0.040;
 
@@ -44,6 +49,9 @@ pub struct Rolling {
     begun: Instant,
     rows: BTreeMap<(SessionLayout, u32), VecDeque<Visit>>,
     idle: BTreeMap<SessionLayout, VecDeque<Gaps>>,
+    /// Visits for which hold-ups are remembered: when, the time of service without
+    /// them, and they.
+    hold_ups: BTreeMap<SessionLayout, VecDeque<(Time, Time, HoldUps)>>,
 }
 
 impl Rolling {
@@ -52,6 +60,7 @@ impl Rolling {
             begun: Instant::now(),
             rows: BTreeMap::new(),
             idle: BTreeMap::new(),
+            hold_ups: BTreeMap::new(),
         }
     }
 
@@ -61,10 +70,19 @@ impl Rolling {
         for batch in BATCHES.into_iter().filter(|batch| *batch <= largest) {
             let at = Time::from(self.begun.elapsed());
             let visit = replica.visit(batch, Time::saturating(VISIT))?;
+            let service = visit.round.mean.scaled(f64::from(visit.round.inferences));
+            let met = self.hold_ups.entry(layout).or_default();
+            met.push_back((at, service - visit.hold_ups.total(), visit.hold_ups.clone()));
+            while met
+                .front()
+                .is_some_and(|first| (at - first.0).get() > HOLD_UPS_OLD)
+            {
+                met.pop_front();
+            }
             let kept = self.rows.entry((layout, batch)).or_default();
             kept.push_back(Visit {
                 round: Round { at, ..visit.round },
-                samples: visit.samples,
+                ..visit
             });
             while kept.len() > ROUNDS
                 || kept.len() > FEW_ROUNDS
@@ -102,6 +120,16 @@ impl Rolling {
         Ok(())
     }
 
+    /// How a layout was held up of late.
+    pub fn hold_ups(&self, layout: SessionLayout) -> Option<HoldUpRate> {
+        let (mut all, mut service) = (HoldUps::default(), Time::ZERO);
+        for (_, seconds, met) in self.hold_ups.get(&layout)? {
+            service = service + *seconds;
+            all.add(met);
+        }
+        HoldUpRate::new(&all, service)
+    }
+
     /// What there is now, as a calibration.
     pub fn calibration(&self, name: &str, machine: &Machine, runtime: &str) -> Calibration {
         let rows = self
@@ -112,6 +140,7 @@ impl Rolling {
                 for visit in kept {
                     row.rounds.push(visit.round);
                     row.samples.extend(&visit.samples);
+                    row.hold_ups.add(&visit.hold_ups);
                 }
                 row
             })

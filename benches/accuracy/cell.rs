@@ -161,7 +161,8 @@ impl Bench<'_> {
         let curve = LatencyCurve::from_calibration(&calibration, &Source::Measured)?
             .into_iter()
             .find(|curve| curve.layout == self.layout(cell))
-            .ok_or_else(|| Error::machine("the layout was not calibrated"))?;
+            .ok_or_else(|| Error::machine("the layout was not calibrated"))?
+            .with_hold_ups(rolling.hold_ups(self.layout(cell)));
         let service = service_range(&curve, &cell.configuration)?;
         Ok((curve, service))
     }

@@ -6,7 +6,7 @@ pub use super::{
     fingerprint::Fingerprint,
 };
 
-use super::machine::Machine;
+use super::{hold_ups::HoldUps, machine::Machine};
 use crate::{
     caveat::Caveat,
     estimate::{Estimate, Source},
@@ -236,9 +236,12 @@ pub struct Row {
     pub rounds: Vec<Round>,
     /// Service times, in seconds; where there were many, means of equal shares of
     /// the sorted ones. The first of a visit, with cold caches, is left out where
-    /// others follow.
+    /// others follow, and so are those that were held up.
     #[serde(rename = "samples_s")]
     pub samples: Vec<Time>,
+    /// Those that something else on the machine held up; part of the means.
+    #[serde(default, skip_serializing_if = "HoldUps::is_empty")]
+    pub hold_ups: HoldUps,
     /// Highest resident set (or device memory) of the process when this batch
     /// size was first run, before any larger one: the runtime keeps what it has
     /// once taken, so later peaks would be those of the largest batch.
@@ -256,16 +259,46 @@ pub struct Row {
 impl Row {
     /// A row without measurements.
     #[must_use]
-    pub const fn new(layout: SessionLayout, batch_size: u32) -> Self {
+    pub fn new(layout: SessionLayout, batch_size: u32) -> Self {
         Self {
             layout,
             batch_size,
             rounds: Vec::new(),
             samples: Vec::new(),
+            hold_ups: HoldUps::default(),
             peak_memory_bytes: None,
             power: None,
             dropped_for: None,
         }
+    }
+
+    /// The time of service that was not lost in hold-ups, over all of it.
+    #[must_use]
+    pub fn undisturbed(&self) -> f64 {
+        let busy: f64 = self
+            .rounds
+            .iter()
+            .map(|round| round.mean.get() * f64::from(round.inferences))
+            .sum();
+        let lost = self.hold_ups.total().get();
+        if busy > lost { 1.0 - lost / busy } else { 1.0 }
+    }
+
+    /// The samples with those that were held up in their proportion.
+    #[must_use]
+    pub fn service_times(&self) -> Vec<Time> {
+        let mut times = self.samples.clone();
+        times.sort_unstable();
+        let Some(usual) = times.get(times.len() / 2).copied() else {
+            return times;
+        };
+        let lengths = &self.hold_ups.lengths;
+        let others = self.inferences().saturating_sub(self.hold_ups.count).max(1);
+        let share = self.hold_ups.count as f64 / others as f64;
+        let count = (share * times.len() as f64).round() as usize;
+        let held_up = (0..count).filter_map(|i| lengths.get(i * lengths.len() / count));
+        times.extend(held_up.map(|length| usual + *length));
+        times
     }
 
     /// Inferences that the row rests on.

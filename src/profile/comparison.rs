@@ -73,7 +73,7 @@ pub fn compare(calibrations: &[Calibration]) -> Vec<Compared> {
 
 fn line(calibration: &Calibration, row: &Row) -> Option<Compared> {
     let mean = row.service_time(calibration.between_runs.as_ref(), &Source::Measured)?;
-    let sample = Sample::new(row.samples.iter().map(|s| s.get()).collect()).ok()?;
+    let sample = Sample::new(row.service_times().iter().map(|t| t.get()).collect()).ok()?;
     let quantile = |share| Time::saturating(sample.quantile(Fraction::saturating(share)));
     let share = |part: Time| Fraction::saturating(part.ratio(mean.value));
     let overheads = &calibration.overheads;

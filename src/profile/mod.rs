@@ -9,6 +9,7 @@ mod fingerprint;
 pub mod hardware;
 pub mod hardware_book;
 pub mod history;
+pub mod hold_ups;
 pub mod import;
 pub mod machine;
 pub mod microarchitecture;

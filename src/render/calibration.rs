@@ -336,7 +336,7 @@ fn cells(calibration: &Calibration, row: &Row) -> [String; 10] {
 
 /// A quantile of the samples; marked with `*` where they are too few to prove it.
 fn quantile(row: &Row, share: f64) -> String {
-    let samples: Vec<f64> = row.samples.iter().map(|sample| sample.get()).collect();
+    let samples: Vec<f64> = row.service_times().iter().map(|time| time.get()).collect();
     let Ok(sample) = Sample::new(samples) else {
         return "unknown".to_owned();
     };

@@ -2,6 +2,7 @@
 //! knows what was measured.
 
 mod bootstrap;
+mod condense;
 mod interval;
 mod proof;
 mod regression;
@@ -10,6 +11,7 @@ mod sample;
 mod trend;
 
 pub use bootstrap::bootstrap_over_rounds;
+pub use condense::condensed;
 pub use interval::{Interval, batch_means, interval_of_mean, quantile_interval, student_t};
 pub use proof::{misses_allowed, requests_needed};
 pub use regression::{Line, least_squares, theil_sen};

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     measure::replica::ServedBatch,
     plan::queueing::{IdleSlowdown, ServicePoint, ServiceTimes},
+    profile::hold_ups::HELD_UP,
     units::{Fraction, Time},
 };
 use std::collections::BTreeMap;
@@ -20,11 +21,6 @@ const ENOUGH: usize = 8;
 /// Batches in one bin of idle gaps, at least, and bins at most.
 const BIN: usize = 25;
 const BINS: usize = 6;
-
-/// A batch that took this many times the median of its size was held up by
-/// something else: it stays among the service times, but says nothing of
-/// contention or of idle gaps.
-const HELD_UP: f64 = 4.0;
 
 /// Steps of relative service times, and how far apart their logarithms are.
 const GRID: u32 = 65536;

@@ -9,7 +9,10 @@
 
 use crate::{
     caveat::Caveat,
-    profile::calibration::{Fingerprint, Round, Row, SessionLayout, Start},
+    profile::{
+        calibration::{Fingerprint, Round, Row, SessionLayout, Start},
+        hold_ups::HoldUps,
+    },
     units::{Bytes, Time},
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,8 @@ pub(super) enum Entry {
         round: Round,
         #[serde(rename = "samples_s")]
         samples: Vec<Time>,
+        #[serde(default, skip_serializing_if = "HoldUps::is_empty")]
+        hold_ups: HoldUps,
         peak_memory_bytes: Option<Bytes>,
         /// Time spent in rounds so far.
         #[serde(rename = "spent_s")]
@@ -265,6 +270,7 @@ impl Recovered {
                 batch_size,
                 round,
                 samples,
+                hold_ups,
                 peak_memory_bytes,
                 spent,
             } => {
@@ -274,6 +280,7 @@ impl Recovered {
                     .or_insert_with(|| Row::new(layout, batch_size));
                 row.rounds.push(round);
                 row.samples.extend(samples);
+                row.hold_ups.add(&hold_ups);
                 row.peak_memory_bytes = row.peak_memory_bytes.or(peak_memory_bytes);
                 self.spent = self.spent.max(spent);
             }
@@ -315,6 +322,7 @@ mod tests {
                 at: Time::saturating(at),
             },
             samples: vec![Time::from_millis(2.0); 3],
+            hold_ups: HoldUps::default(),
             peak_memory_bytes: None,
             spent: Time::saturating(at),
         }

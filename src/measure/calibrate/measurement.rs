@@ -8,7 +8,6 @@ use super::{
     guard::{Limits, room},
     journal::{Entry, IdleVisit, Journal, Recovered},
     point::Point,
-    sweep::condensed,
     verdict::judge,
     watch::DeviceWatch,
 };
@@ -27,6 +26,7 @@ use crate::{
         },
         machine::Machine,
     },
+    stats::condensed,
     units::{Bytes, Fraction, Time},
 };
 use std::{
@@ -39,6 +39,9 @@ use std::{
 /// Service times kept per row: enough for a p99 of the shape, few enough that a
 /// saved calibration stays readable.
 const SAMPLES_KEPT: usize = 256;
+
+/// Lengths of hold-ups kept per row.
+const HOLD_UPS_KEPT: usize = 64;
 
 /// Idle gaps that are measured, in milliseconds: from the pauses within a burst
 /// to those of ten requests per second.
@@ -374,6 +377,7 @@ impl<'m> Measurement<'m> {
         }
         for row in &mut rows {
             row.samples = condensed(&row.samples, SAMPLES_KEPT);
+            row.hold_ups = row.hold_ups.condensed(HOLD_UPS_KEPT);
         }
         rows.sort_by_key(|row| (row.layout, row.batch_size));
         left_out.sort_by_key(|left| (left.layout, left.batch_size));

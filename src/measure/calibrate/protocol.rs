@@ -4,7 +4,10 @@
 use crate::{
     measure::replica::{Rule, ServedBatch},
     model::InputSpec,
-    profile::calibration::{Copies, Device, NodePlacement, SessionLayout},
+    profile::{
+        calibration::{Copies, Device, NodePlacement, SessionLayout},
+        hold_ups::HoldUps,
+    },
     units::{Bytes, Time},
 };
 use serde::{Deserialize, Serialize};
@@ -131,9 +134,12 @@ pub enum Answer {
         /// Their mean service time.
         #[serde(rename = "mean_s")]
         mean: Time,
-        /// Service times; where there were many, means of equal shares of the sorted ones.
+        /// Service times without those that were held up; where there were many,
+        /// means of equal shares of the sorted ones.
         #[serde(rename = "service_s")]
         service: Vec<Time>,
+        /// Those that were.
+        hold_ups: HoldUps,
         /// Processor time spent in inference.
         #[serde(rename = "inference_cpu_s")]
         inference_cpu: Time,

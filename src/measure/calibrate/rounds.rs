@@ -6,13 +6,13 @@ use super::{
     point::{LEAST_ROUNDS, drop_hopeless},
     protocol::{Answer, Request},
     starting::patience,
-    sweep::{condensed, visiting_order},
+    sweep::visiting_order,
 };
 use crate::{
     caveat::{Caveat, CaveatKind},
     error::Error,
     profile::calibration::{IdleGap, Round, SessionLayout},
-    stats::Sample,
+    stats::{Sample, condensed},
     units::Time,
 };
 use std::{
@@ -158,6 +158,7 @@ impl Measurement<'_> {
                 inferences,
                 mean,
                 service,
+                hold_ups,
                 inference_cpu,
             }) if inferences > 0 => {
                 let round = Round {
@@ -172,10 +173,12 @@ impl Measurement<'_> {
                     batch_size: point.row.batch_size,
                     round,
                     samples: condensed(&service, SAMPLES_PER_VISIT),
+                    hold_ups: hold_ups.clone(),
                     peak_memory_bytes: point.row.peak_memory_bytes,
                     spent,
                 };
                 point.row.samples.extend(service);
+                point.row.hold_ups.add(&hold_ups);
                 self.accounts.inference = self.accounts.inference + inference_cpu;
                 self.note(&entry);
             }

@@ -1,12 +1,14 @@
 //! What one instance does in one visit.
 
-use super::{protocol::Answer, sweep::condensed};
+use super::protocol::Answer;
 use crate::{
     error::{Error, Result},
     measure::{
         replica::Clock,
         runtime::session::{PreparedInputs, Session},
     },
+    profile::hold_ups::HoldUps,
+    stats::condensed,
     units::Time,
 };
 use std::{
@@ -69,11 +71,14 @@ pub(super) fn after_gaps(
 /// What a visit came to, from (end, service time) pairs.
 pub(super) fn ran(mut times: Vec<(Time, Time)>, inference_cpu: Time) -> Answer {
     times.sort_by_key(|(end, _)| *end);
-    let service: Vec<Time> = times.into_iter().map(|(_, service)| service).collect();
+    let mut service: Vec<Time> = times.into_iter().map(|(_, service)| service).collect();
     let total: Time = service.iter().copied().sum();
+    let inferences = service.len();
+    let hold_ups = HoldUps::taken_from(&mut service).condensed(SAMPLES_SENT);
     Answer::Ran {
-        inferences: service.len() as u32,
-        mean: total.scaled(1.0 / service.len().max(1) as f64),
+        inferences: inferences as u32,
+        mean: total.scaled(1.0 / inferences.max(1) as f64),
+        hold_ups,
         service: condensed(&service, SAMPLES_SENT),
         inference_cpu,
     }

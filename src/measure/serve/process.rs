@@ -11,6 +11,7 @@ use crate::{
     model::InputSpec,
     profile::{
         calibration::{Device, Round, SessionLayout},
+        hold_ups::HoldUps,
         machine::Machine,
     },
     units::{Bytes, Time},
@@ -62,8 +63,11 @@ pub struct Load {
 pub struct Visit {
     /// The round, at time 0.
     pub round: Round,
-    /// Service times; where there were many, means of equal shares of them.
+    /// Service times without those that were held up; where there were many,
+    /// means of equal shares of them.
     pub samples: Vec<Time>,
+    /// Those that were.
+    pub hold_ups: HoldUps,
 }
 
 /// Gaps that were waited for: the mean service time back to back, and for each
@@ -168,6 +172,7 @@ impl ReplicaProcess {
                 inferences,
                 mean,
                 service,
+                hold_ups,
                 ..
             } => Ok(Visit {
                 round: Round {
@@ -176,6 +181,7 @@ impl ReplicaProcess {
                     at: Time::ZERO,
                 },
                 samples: service,
+                hold_ups,
             }),
             _ => Err(out_of_step()),
         }

@@ -7,6 +7,7 @@ use crate::{
         latency::{BatchPoint, End, LatencyCurve, curve::at},
         queueing::analytic::Mmc,
     },
+    profile::hold_ups::HoldUpRate,
     units::{Rate, Time},
     workload::Slo,
 };
@@ -147,10 +148,13 @@ pub fn curve_bound(curve: &LatencyCurve, end: End, (slos, largest): (&[Slo], u32
         .iter()
         .map(|slo| standard.inverse_cdf(slo.percentile.get()))
         .collect();
+    // Without hold-ups, which are not in the single service times either.
+    let usual = curve.hold_ups.as_ref().map_or(1.0, HoldUpRate::factor);
     let times = |point: &BatchPoint| {
         let all = at(&point.busy, end);
         let factor = all.ratio(point.busy.value);
-        (point.alone.scaled(factor).min(all).get(), all.get())
+        let alone = point.alone.scaled(factor).min(all);
+        (alone.get() / usual, all.get() / usual)
     };
     let pure = |below: &BatchPoint, above: &BatchPoint, share: f64| {
         let ((alone, all), (alone_above, all_above)) = (times(below), times(above));
@@ -242,6 +246,7 @@ mod tests {
             },
             points,
             idle: Vec::new(),
+            hold_ups: None,
             source: Source::Measured,
         }
     }

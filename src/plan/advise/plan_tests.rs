@@ -61,6 +61,7 @@ fn candidate(name: &str, kind: Kind, single: Time, price: f64) -> Candidate {
             },
             points,
             idle: Vec::new(),
+            hold_ups: None,
             source: Source::Measured,
         }]),
     }

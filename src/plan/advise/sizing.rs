@@ -17,7 +17,10 @@ use crate::{
             SimulationOptions, best_configuration_above,
         },
     },
-    profile::calibration::{ModelSummary, SessionLayout},
+    profile::{
+        calibration::{ModelSummary, SessionLayout},
+        hold_ups::HoldUpRate,
+    },
     units::{Rate, Time},
     workload::{Batcher, Percentile},
 };
@@ -313,6 +316,7 @@ pub fn service_times(
         .iter()
         .all(|point| point.busy.value.ratio(point.alone) < HARDLY_DISTURBED);
     let steps = if undisturbed { 1 } else { instances };
+    let usual = curve.hold_ups.as_ref().map_or(1.0, HoldUpRate::factor);
     let points = curve
         .points
         .iter()
@@ -333,7 +337,7 @@ pub fn service_times(
                     };
                     let mean =
                         point.alone.get() + (point.busy.value.get() - point.alone.get()) * share;
-                    Time::saturating(mean * factor)
+                    Time::saturating(mean * factor / usual)
                 })
                 .collect();
             ServicePoint {
@@ -346,5 +350,5 @@ pub fn service_times(
     let slowed =
         waiting == Waiting::Counts && curve.idle.iter().any(|(_, factor)| *factor > HARDLY_SLOWED);
     let idle = slowed.then(|| IdleSlowdown::new(&curve.idle)).transpose()?;
-    ServiceTimes::new(points, idle)
+    Ok(ServiceTimes::new(points, idle)?.with_hold_ups(curve.hold_ups.clone()))
 }

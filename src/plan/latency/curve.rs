@@ -4,7 +4,10 @@
 use crate::{
     error::{Error, Result},
     estimate::{Estimate, Source},
-    profile::calibration::{Calibration, Row, SessionLayout},
+    profile::{
+        calibration::{Calibration, Row, SessionLayout},
+        hold_ups::HoldUpRate,
+    },
     units::Time,
 };
 use std::sync::Arc;
@@ -23,6 +26,9 @@ pub struct LatencyCurve {
     /// Factors on the service time after idle gaps, gaps ascending; empty where
     /// they were not measured.
     pub idle: Vec<(Time, f64)>,
+    /// How instances are held up, at all batch sizes alike; in the means, not in
+    /// the single service times. None where it was not measured.
+    pub hold_ups: Option<HoldUpRate>,
     /// Where the curve came from.
     pub source: Source,
 }
@@ -80,13 +86,19 @@ impl LatencyCurve {
         layout: SessionLayout,
         source: &Source,
     ) -> Option<Self> {
+        let hold_ups =
+            HoldUpRate::of_rows(calibration.rows.iter().filter(|row| row.layout == layout));
+        // What a row met of them is chance; what the layout met is in all its means.
+        let usual = hold_ups.as_ref().map_or(1.0, HoldUpRate::factor);
         let mut points: Vec<BatchPoint> = calibration
             .rows
             .iter()
             .filter(|row| row.layout == layout)
             .filter_map(|row| {
                 let between = calibration.between_runs.as_ref();
-                let busy = row.service_time(between, source)?;
+                let busy = row
+                    .service_time(between, source)?
+                    .map(|time| time.scaled(row.undisturbed() * usual));
                 let alone = calibration
                     .rows
                     .iter()
@@ -95,8 +107,11 @@ impl LatencyCurve {
                             && other.layout.intra_op_threads == layout.intra_op_threads
                             && other.batch_size == row.batch_size
                     })
-                    .and_then(|other| other.service_time(between, source))
-                    .map_or(busy.value, |alone| alone.value.min(busy.value));
+                    .and_then(|other| {
+                        let alone = other.service_time(between, source)?.value;
+                        Some(alone.scaled(other.undisturbed() * usual))
+                    })
+                    .map_or(busy.value, |alone| alone.min(busy.value));
                 Some(BatchPoint {
                     batch_size: row.batch_size,
                     busy,
@@ -110,8 +125,22 @@ impl LatencyCurve {
             layout,
             points,
             idle: idle(calibration, layout),
+            hold_ups,
             source: source.clone(),
         })
+    }
+
+    /// The same with hold-ups that are known from elsewhere.
+    #[must_use]
+    pub fn with_hold_ups(mut self, hold_ups: Option<HoldUpRate>) -> Self {
+        let factor = |rate: &Option<HoldUpRate>| rate.as_ref().map_or(1.0, HoldUpRate::factor);
+        let change = factor(&hold_ups) / factor(&self.hold_ups);
+        for point in &mut self.points {
+            point.busy = point.busy.map(|time| time.scaled(change));
+            point.alone = point.alone.scaled(change);
+        }
+        self.hold_ups = hold_ups;
+        self
     }
 
     /// The largest batch size for which the curve has a point.

@@ -190,6 +190,7 @@ fn cpu_curve(
             .find(|curve| curve.layout.intra_op_threads == layout.intra_op_threads)
             .map(|curve| curve.idle.clone())
             .unwrap_or_default(),
+        hold_ups: base.hold_ups.clone(),
         source,
     })
 }
@@ -288,6 +289,7 @@ fn gpu_curve(
         },
         points,
         idle: Vec::new(),
+        hold_ups: None,
         source,
     })
 }

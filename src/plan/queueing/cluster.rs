@@ -27,7 +27,7 @@ pub(super) fn run(
     (sink, watch): (&mut impl Sink, &mut impl Watch),
 ) -> Tally {
     let mut replicas: Vec<Replica> = (0..replicas)
-        .map(|_| Replica::new(service, configuration, policy, input))
+        .map(|number| Replica::new(service, configuration, policy, (input, number)))
         .collect();
     let mut touched = vec![false; replicas.len()];
     let mut before = vec![0; replicas.len()];

@@ -11,6 +11,7 @@
 //! The engine stretches what is left of every batch instead. The two differ by
 //! rounding alone; a test holds them to that.
 
+use super::hold_ups::Coming;
 use super::kernel::{Input, Server, Tally, boarding, departure, held_up};
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
@@ -86,6 +87,7 @@ pub(super) fn run(
     // Since when each idle instance is idle, the longest first.
     let mut idle: VecDeque<f64> = vec![f64::NEG_INFINITY; server.instances].into();
     let (mut head, mut hold_up) = (0, 0);
+    let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     let mut before = 0.0;
     loop {
         let busy = server.instances - idle.len();
@@ -138,9 +140,11 @@ pub(super) fn run(
             }
             clock.rebase();
             // A hold-up counts at the pace of an instance that runs alone.
-            let extra = held_up(&input, &mut hold_up, head + items);
-            let work = clock.draw.relative(input.codes[head], now - since)
-                + extra / service.mean_seconds(items, 1);
+            let relative = clock.draw.relative(input.codes[head], now - since);
+            let alone = service.mean_seconds(items, 1);
+            let extra =
+                coming.during(relative * alone) + held_up(&input, &mut hold_up, head + items);
+            let work = relative + extra / alone;
             clock.add(Running {
                 target: clock.now + work,
                 began: now,

@@ -11,6 +11,7 @@
 //! that was idle longest takes the batch (the lowest numbered among equals).
 
 use super::contended;
+use super::hold_ups::Coming;
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 
@@ -19,8 +20,11 @@ use super::sink::Sink;
 pub(super) struct Input<'a> {
     pub unit_arrivals: &'a [f64],
     pub codes: &'a [u16],
-    /// Requests whose batch is held up, ascending, and for how many seconds.
+    /// Requests whose batch is held up, ascending, and for how many seconds:
+    /// hold-ups that came, beside those that are drawn.
     pub hold_ups: &'a [(usize, f64)],
+    /// Of the hold-ups that are drawn.
+    pub seed: u64,
     /// Seconds between two arrivals on average.
     pub interval: f64,
     /// Batches whose first request comes before this one are not tallied.
@@ -84,10 +88,12 @@ fn single(service: &ServiceTimes, input: Input<'_>, sink: &mut impl Sink) -> Tal
     let mut tally = Tally::default();
     let draw = service.draw(1, 1);
     let mut free = f64::NEG_INFINITY;
+    let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     for (request, (unit, code)) in input.unit_arrivals.iter().zip(input.codes).enumerate() {
         let arrival = unit * input.interval;
         let start = arrival.max(free);
         let seconds = draw.seconds(*code, start - free);
+        let seconds = seconds + coming.during(seconds);
         free = start + seconds;
         sink.served(request, start - arrival, free - arrival);
         if request >= input.warm_up {
@@ -113,12 +119,14 @@ fn batched(
     let draws: Vec<Draw> = (1..=server.max_batch).map(|b| service.draw(b, 1)).collect();
     let mut free = vec![f64::NEG_INFINITY; server.instances];
     let (mut head, mut hold_up) = (0, 0);
+    let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     while head < input.unit_arrivals.len() {
         let (slot, since) = earliest(&free);
         let start = departure(&server, &input, head, since);
         let items = boarding(&server, &input, head, start);
-        let seconds = draws[items - 1].seconds(input.codes[head], start - since)
-            + held_up(&input, &mut hold_up, head + items);
+        let seconds = draws[items - 1].seconds(input.codes[head], start - since);
+        let seconds =
+            seconds + coming.during(seconds) + held_up(&input, &mut hold_up, head + items);
         let end = start + seconds;
         free[slot] = end;
         for request in head..head + items {

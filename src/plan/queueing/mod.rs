@@ -25,6 +25,7 @@ mod batcher;
 mod capacity;
 mod cluster;
 mod contended;
+mod hold_ups;
 mod idle;
 mod kernel;
 mod outcome;

@@ -1,6 +1,7 @@
 //! One replica, event by event: every batcher, queue limits, timeouts, contention.
 
 use super::batcher::{Forming, Kserve};
+use super::hold_ups::Coming;
 use super::kernel::{Input, Server, Tally, stretched};
 use super::service::ServiceTimes;
 use super::sink::Sink;
@@ -80,6 +81,7 @@ pub(super) struct Replica<'a> {
     next_end: f64,
     timer: f64,
     rule: Rule,
+    coming: Coming<'a>,
     /// Lists of requests to be used again.
     spare: Vec<Vec<u32>>,
     pub(super) tally: Tally,
@@ -90,7 +92,7 @@ impl<'a> Replica<'a> {
         service: &'a ServiceTimes,
         configuration: &ServingConfiguration,
         policy: QueuePolicy,
-        input: Input<'a>,
+        (input, number): (Input<'a>, usize),
     ) -> Self {
         let server = Server {
             instances: configuration.instances as usize,
@@ -136,6 +138,7 @@ impl<'a> Replica<'a> {
             next_end: f64::INFINITY,
             timer: f64::INFINITY,
             rule,
+            coming: Coming::new(service.hold_ups(), input.seed, number),
             spare: Vec::new(),
             tally: Tally::default(),
         }
@@ -275,7 +278,12 @@ impl<'a> Replica<'a> {
                 if let Some(gap) = slot.gap.take() {
                     let first = slot.requests.first().copied().unwrap_or_default();
                     let code = self.input.codes[first as usize];
-                    slot.end = now + self.service.seconds(items, self.busy, code, gap);
+                    let seconds = self.service.seconds(items, self.busy, code, gap);
+                    // A hold-up counts at the pace of an instance that runs alone.
+                    let [alone, here] =
+                        [1, self.busy].map(|busy| self.service.mean_seconds(items, busy));
+                    let extra = self.coming.during(seconds * (alone / here));
+                    slot.end = now + (seconds + extra * (here / alone));
                 } else {
                     slot.end = stretched(self.service, items, (before, self.busy), (now, slot.end));
                 }

@@ -3,6 +3,7 @@
 use super::idle::IdleSlowdown;
 use crate::error::{Error, Result};
 use crate::estimate::Source;
+use crate::profile::hold_ups::HoldUpRate;
 use crate::units::{Fraction, Rate, Time};
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub struct ServiceTimes {
     tables: Arc<[Box<[f32]>]>,
     blends: Arc<[Blend]>,
     idle: Option<Arc<IdleSlowdown>>,
+    hold_ups: Option<HoldUpRate>,
 }
 
 /// Between which tables a batch size lies, and how far.
@@ -114,7 +116,14 @@ impl ServiceTimes {
             tables,
             blends: blends.into(),
             idle: idle.map(Arc::new),
+            hold_ups: None,
         })
+    }
+
+    /// The same with hold-ups on top, which the means so far leave out.
+    #[must_use]
+    pub fn with_hold_ups(self, hold_ups: Option<HoldUpRate>) -> Self {
+        Self { hold_ups, ..self }
     }
 
     /// The same with every mean multiplied by `factor`: the slow or the fast
@@ -170,15 +179,16 @@ impl ServiceTimes {
         (self.busy > 1).then_some(self.busy as u32)
     }
 
-    /// The mean service time of a batch with that many busy instances; none
-    /// for a batch size or number of instances beyond what is known.
+    /// The mean service time of a batch with that many busy instances, hold-ups
+    /// included; none for a batch size or number of instances beyond what is known.
     #[must_use]
     pub fn mean(&self, batch: u32, busy: u32) -> Option<Time> {
         let known = batch >= 1
             && batch <= self.max_batch()
             && busy >= 1
             && self.max_busy().is_none_or(|most| busy <= most);
-        known.then(|| Time::saturating(self.mean_seconds(batch as usize, busy as usize)))
+        let factor = self.hold_ups.as_ref().map_or(1.0, HoldUpRate::factor);
+        known.then(|| Time::saturating(self.mean_seconds(batch as usize, busy as usize) * factor))
     }
 
     /// Requests per second when `instances` run batches of this size without pause.
@@ -208,7 +218,12 @@ impl ServiceTimes {
             })
     }
 
-    /// Mean seconds; `batch` from 1, `busy` from 1. Both are within what is
+    /// How instances are held up.
+    pub(super) fn hold_ups(&self) -> Option<&HoldUpRate> {
+        self.hold_ups.as_ref()
+    }
+
+    /// Mean seconds without hold-ups; `batch` from 1, `busy` from 1. Both are within what is
     /// known once a configuration has been checked against these times.
     #[inline]
     pub(super) fn mean_seconds(&self, batch: usize, busy: usize) -> f64 {

@@ -233,6 +233,7 @@ impl Simulator {
             unit_arrivals: &self.streams.unit_arrivals,
             codes: &self.streams.codes,
             hold_ups: &self.streams.hold_ups,
+            seed: self.streams.seed,
             interval,
             warm_up: self.warm_up(),
         }

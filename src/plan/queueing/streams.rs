@@ -45,7 +45,7 @@ pub struct Streams {
     pub(super) codes: Vec<u16>,
     /// Requests whose batch is held up, ascending, and for how many seconds.
     pub(super) hold_ups: Vec<(usize, f64)>,
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl Streams {
