@@ -20,8 +20,8 @@ use std::{
     time::Instant,
 };
 
-/// The batch sizes that are calibrated.
-pub const BATCHES: [u32; 4] = [1, 2, 4, 8];
+/// The largest batch of all cells.
+pub const LARGEST: u32 = 8;
 
 /// Rounds that a prediction rests on: the latest, and of those the older ones
 /// only where there are few.
@@ -35,8 +35,8 @@ const OLD: f64 = 10.0;
 /// times a minute.
 const HOLD_UPS_OLD: f64 = 120.0;
 
-/// One visit lasts at least this long, as in `advisor calibrate`.
-const VISIT: f64 = 0.040;
+/// Seconds of a visit to a layout with all its batch sizes, warming up not counted.
+const VISIT: f64 = 0.080;
 
 /// Idle gaps in milliseconds, as in `advisor calibrate`.
 const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
@@ -64,12 +64,17 @@ impl Rolling {
         }
     }
 
-    /// Visits every batch size of a layout up to the largest once.
+    /// Forgets service times: those of another configuration, whose batches come in
+    /// another mix.
+    pub fn begin(&mut self) {
+        self.rows.clear();
+    }
+
+    /// Visits every batch size of a layout up to the largest.
     pub fn round(&mut self, replica: &mut ReplicaProcess, largest: u32) -> Result<()> {
         let layout = replica.layout;
-        for batch in BATCHES.into_iter().filter(|batch| *batch <= largest) {
-            let at = Time::from(self.begun.elapsed());
-            let visit = replica.visit(batch, Time::saturating(VISIT))?;
+        let at = Time::from(self.begun.elapsed());
+        for (batch, visit) in replica.saturate(largest, Time::saturating(VISIT))? {
             let service = visit.round.mean.scaled(f64::from(visit.round.inferences));
             let met = self.hold_ups.entry(layout).or_default();
             met.push_back((at, service - visit.hold_ups.total(), visit.hold_ups.clone()));
@@ -118,6 +123,26 @@ impl Rolling {
             kept.pop_front();
         }
         Ok(())
+    }
+
+    /// How much longer the batches of the latest round took than those of all
+    /// rounds kept, over these layouts and all their batch sizes: the pace of the
+    /// machine changes within a second.
+    pub fn pace(&self, layouts: &[SessionLayout]) -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        let rows = self.rows.iter();
+        for (_, kept) in rows.filter(|((layout, _), _)| layouts.contains(layout)) {
+            let means: f64 = kept.iter().map(undisturbed).sum();
+            if let Some(latest) = kept.back() {
+                sum += (undisturbed(latest) * kept.len() as f64 / means).ln();
+                count += 1.0;
+            }
+        }
+        if count > 0.0 {
+            f64::exp(sum / count)
+        } else {
+            1.0
+        }
     }
 
     /// How a layout was held up of late.
@@ -191,6 +216,12 @@ impl Rolling {
         }
         found
     }
+}
+
+/// Mean service time of a visit without hold-ups.
+fn undisturbed(visit: &Visit) -> f64 {
+    let lost = visit.hold_ups.total().get() / f64::from(visit.round.inferences.max(1));
+    visit.round.mean.get() - lost
 }
 
 /// A summary of which only the name is used: latency curves need no more.

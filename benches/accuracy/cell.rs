@@ -1,7 +1,7 @@
 //! Running the cells of one model.
 
 use crate::{
-    calibrating::{BATCHES, Rolling},
+    calibrating::{LARGEST, Rolling},
     grid::Wanted,
     judging::{Cell, Loaded, judge},
 };
@@ -37,7 +37,7 @@ use std::{
 /// Requests that a cell's p95 should rest on, and what that may take.
 const REQUESTS_AIMED_AT: f64 = 400.0;
 const SHORTEST: f64 = 10.0;
-const LONGEST: f64 = 28.0;
+const LONGEST: f64 = 40.0;
 
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long
@@ -53,7 +53,7 @@ const MOST_REQUESTS: u32 = 400_000;
 /// Seconds and rounds of calibration, at least, before the first stretch; before
 /// each further one a round, with idle gaps in every so many.
 const FIRST: (f64, u32) = (4.0, 3);
-const GAPS_EVERY: usize = 4;
+const GAPS_EVERY: usize = 5;
 
 pub struct Bench<'b> {
     pub program: &'b Path,
@@ -97,12 +97,10 @@ impl Bench<'_> {
         let mut replicas = BTreeMap::<SessionLayout, ReplicaProcess>::new();
         let mut rolling = Rolling::new();
         for cell in cells {
-            let layout = self.layout(cell);
-            // The single instance tells what its fuller layout does alone.
-            for layout in [single(layout), layout] {
+            for layout in self.layouts(cell) {
                 if let Entry::Vacant(place) = replicas.entry(layout) {
                     let mut replica = ReplicaProcess::start(&served, layout, &launcher, None)?;
-                    replica.warm(BATCHES[BATCHES.len() - 1])?;
+                    replica.warm(LARGEST)?;
                     place.insert(replica);
                 }
             }
@@ -120,9 +118,7 @@ impl Bench<'_> {
         rolling: &mut Rolling,
         stretch: usize,
     ) -> Result<()> {
-        let layout = self.layout(cell);
-        let mut layouts = vec![single(layout), layout];
-        layouts.dedup();
+        let layouts = self.layouts(cell);
         let (seconds, rounds) = if stretch == 0 { FIRST } else { (0.0, 1) };
         let begin = std::time::Instant::now();
         for round in 1.. {
@@ -140,6 +136,21 @@ impl Bench<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The layout of a cell, after its single instance, which tells what it does
+    /// alone.
+    fn layouts(&self, cell: &Wanted) -> Vec<SessionLayout> {
+        let layout = self.layout(cell);
+        let mut layouts = vec![
+            SessionLayout {
+                instances: 1,
+                ..layout
+            },
+            layout,
+        ];
+        layouts.dedup();
+        layouts
     }
 
     fn layout(&self, cell: &Wanted) -> SessionLayout {
@@ -162,7 +173,8 @@ impl Bench<'_> {
             .into_iter()
             .find(|curve| curve.layout == self.layout(cell))
             .ok_or_else(|| Error::machine("the layout was not calibrated"))?
-            .with_hold_ups(rolling.hold_ups(self.layout(cell)));
+            .with_hold_ups(rolling.hold_ups(self.layout(cell)))
+            .paced(rolling.pace(&self.layouts(cell)));
         let service = service_range(&curve, &cell.configuration)?;
         Ok((curve, service))
     }
@@ -179,6 +191,7 @@ impl Bench<'_> {
             window: configuration.batch_window,
         };
         let mut loads = Vec::<Loaded>::new();
+        rolling.begin();
         let mut plan = None;
         for stretch in 0.. {
             if plan.is_some_and(|planned: Planned| stretch == planned.stretches) {
@@ -237,12 +250,5 @@ impl Planned {
             length: Time::saturating(total / stretches),
             stretches: stretches as usize,
         })
-    }
-}
-
-fn single(layout: SessionLayout) -> SessionLayout {
-    SessionLayout {
-        instances: 1,
-        ..layout
     }
 }

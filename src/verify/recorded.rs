@@ -8,7 +8,7 @@
 use super::pauses::Pauses;
 use crate::{
     error::{Error, Result},
-    measure::replica::ServedBatch,
+    measure::replica::{IN_TIME, ServedBatch},
     plan::queueing::{IdleSlowdown, ServicePoint, ServiceTimes},
     profile::hold_ups::HELD_UP,
     units::{Fraction, Time},
@@ -60,6 +60,9 @@ pub struct Recorded {
     pub pauses: Pauses,
     /// Requests whose batch held up one of several instances, and for how long.
     pub hold_ups: Vec<(u32, Time)>,
+    /// First requests of batches that one of several instances began late, and by
+    /// how much: others came aboard meanwhile.
+    pub late: Vec<(u32, Time)>,
 }
 
 /// Service times by batch size, contention and idle gap, as a run showed them.
@@ -140,7 +143,24 @@ pub fn recorded_service_times(
         draws: draws(&works, &means),
         pauses,
         hold_ups,
+        late: batches
+            .iter()
+            .map(|batch| (batch.first, lateness(batch, instances)))
+            .filter(|(_, late)| !late.is_zero())
+            .collect(),
     })
+}
+
+/// By how much one of several instances began a batch late, where that is so much
+/// that others could come aboard. What an only instance lost is in its service
+/// times and pauses.
+fn lateness(batch: &ServedBatch, instances: u32) -> Time {
+    let late = batch.start - batch.due;
+    if instances > 1 && late.get() > IN_TIME {
+        late
+    } else {
+        Time::ZERO
+    }
 }
 
 /// The service times of a size over their mean; of all sizes where it came rarely.
@@ -240,7 +260,10 @@ struct Work {
 fn pieces(batches: &[ServedBatch], instances: u32) -> Vec<Piece> {
     let mut events: Vec<(f64, f64)> = batches
         .iter()
-        .flat_map(|b| [(b.due.get(), 1.0), (b.end.get(), -1.0)])
+        .flat_map(|b| {
+            let begin = b.due + lateness(b, instances);
+            [(begin.get(), 1.0), (b.end.get(), -1.0)]
+        })
         .collect();
     events.sort_by(|a, b| a.0.total_cmp(&b.0));
     // At each event, the integral up to it of (busy − 1) / (instances − 1).
@@ -263,7 +286,8 @@ fn pieces(batches: &[ServedBatch], instances: u32) -> Vec<Piece> {
     batches
         .iter()
         .map(|batch| {
-            let (due, end) = (batch.due.get(), batch.end.get());
+            let begin = batch.due + lateness(batch, instances);
+            let (due, end) = (begin.get(), batch.end.get());
             let shared = (upto(end) - upto(due)).clamp(0.0, end - due);
             let since = free.insert(batch.instance, end).unwrap_or(0.0);
             Piece {

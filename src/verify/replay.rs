@@ -132,7 +132,8 @@ pub fn replay_recorded(
     let mut busy = Busy::default();
     for (recorded, schedule) in stretches {
         let working = recorded.pauses.without(schedule);
-        let simulator = simulator(&working, 1)?.in_order(&recorded.draws, &recorded.hold_ups);
+        let simulator =
+            simulator(&working, 1)?.in_order(&recorded.draws, (&recorded.hold_ups, &recorded.late));
         let took = simulator.latencies(&recorded.in_order, configuration, working.realised())?;
         for (i, (arrival, begun)) in schedule
             .arrivals()

@@ -69,8 +69,8 @@ pub(super) fn measure_empty(subject: &Subject<'_>, launcher: &Launcher) -> Resul
     };
     let mut means = Vec::new();
     for _ in 0..VISITS {
-        if let Answer::Ran { mean, .. } = child.ask(&run, limits)? {
-            means.push(mean);
+        if let Answer::Ran { timed, .. } = child.ask(&run, limits)? {
+            means.push(timed.mean);
         }
     }
     means.sort();

@@ -57,10 +57,10 @@ pub enum Request {
         /// How batches are made.
         rule: Rule,
     },
-    /// Serve full batches of one size without pause, on all instances.
+    /// Serve batches of all sizes in turn without pause, on all instances.
     Saturate {
-        /// Items per inference.
-        batch_size: u32,
+        /// The largest; the others are the powers of two below it.
+        max_batch: u32,
         /// For about how long.
         #[serde(rename = "duration_s")]
         duration: Time,
@@ -101,6 +101,22 @@ pub struct LoadRequest {
     pub inputs: Vec<InputSpec>,
 }
 
+/// Inferences and their service times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timed {
+    /// How many.
+    pub inferences: u32,
+    /// Their mean service time.
+    #[serde(rename = "mean_s")]
+    pub mean: Time,
+    /// Service times without those that were held up; where there were many,
+    /// means of equal shares of the sorted ones.
+    #[serde(rename = "service_s")]
+    pub service: Vec<Time>,
+    /// Those that were.
+    pub hold_ups: HoldUps,
+}
+
 /// What a child answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "done", rename_all = "kebab-case")]
@@ -130,19 +146,16 @@ pub enum Answer {
     /// The batches were run.
     Ran {
         /// Inferences of all instances.
-        inferences: u32,
-        /// Their mean service time.
-        #[serde(rename = "mean_s")]
-        mean: Time,
-        /// Service times without those that were held up; where there were many,
-        /// means of equal shares of the sorted ones.
-        #[serde(rename = "service_s")]
-        service: Vec<Time>,
-        /// Those that were.
-        hold_ups: HoldUps,
+        #[serde(flatten)]
+        timed: Timed,
         /// Processor time spent in inference.
         #[serde(rename = "inference_cpu_s")]
         inference_cpu: Time,
+    },
+    /// The batches of all sizes were run.
+    Saturated {
+        /// By batch size, inferences of all instances.
+        by_size: Vec<(u32, Timed)>,
     },
     /// The gaps were waited for.
     Idled {

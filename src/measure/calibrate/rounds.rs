@@ -4,9 +4,10 @@ use super::{
     journal::{Entry, IdleVisit, SAMPLES_PER_VISIT},
     measurement::{Measurement, Progress},
     point::{LEAST_ROUNDS, drop_hopeless},
-    protocol::{Answer, Request},
+    protocol::{Answer, Request, Timed},
     starting::patience,
     sweep::visiting_order,
+    visit::lead_in,
 };
 use crate::{
     caveat::{Caveat, CaveatKind},
@@ -111,10 +112,9 @@ impl Measurement<'_> {
     /// not eat the time of all the others; all are in the first.
     fn due(&self, index: usize, round: usize) -> bool {
         let share = self.options.time.get() / self.points.len().max(1) as f64;
-        let visit = self
-            .points
-            .get(index)
-            .map_or(VISIT, |point| point.expected.get().max(VISIT));
+        let visit = self.points.get(index).map_or(VISIT, |point| {
+            point.expected.get().max(VISIT) + lead_in(point.expected).get()
+        });
         let period = (ROUNDS_AIMED_AT * visit / share)
             .round()
             .clamp(1.0, LONGEST_PERIOD);
@@ -155,12 +155,15 @@ impl Measurement<'_> {
         point.drawn.add(self.watch.end(before.as_ref()));
         match answer {
             Ok(Answer::Ran {
-                inferences,
-                mean,
-                service,
-                hold_ups,
+                timed,
                 inference_cpu,
-            }) if inferences > 0 => {
+            }) if timed.inferences > 0 => {
+                let Timed {
+                    inferences,
+                    mean,
+                    service,
+                    hold_ups,
+                } = timed;
                 let round = Round {
                     inferences,
                     mean,

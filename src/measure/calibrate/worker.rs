@@ -5,13 +5,13 @@ use super::{
     inputs::{bytes_of, first_input, prepared, sets_of},
     processor::processor_time,
     protocol::{Answer, LoadRequest, Request},
-    visit::{Share, after_gaps, ran, timed},
+    visit::{Share, after_gaps, lead_in, timed, told},
 };
 use crate::{
     error::{Error, Result},
     measure::{
         replica::{
-            Clock, Instance, Rule, ServedBatch, Work, drive,
+            Clock, Instance, Rule, ServedBatch, Work, drive, drive_sizes,
             http_server::{self, Infer, NamedTensor},
             protocol::{ModelMetadata, TensorMetadata, datatype},
             sleep_precisely,
@@ -34,6 +34,9 @@ use std::{
     },
     time::Instant,
 };
+
+/// Seconds of inferences that tell how many there are to be in a visit.
+const LOOK: f64 = 0.001;
 
 /// Seconds for which all batch sizes of a session are warmed up.
 const WARM_ALL: f64 = 8.0;
@@ -128,9 +131,9 @@ impl Worker {
             Request::Listen => loaded.listen(),
             Request::Serve { arrivals, rule } => loaded.serve(&arrivals, rule),
             Request::Saturate {
-                batch_size,
+                max_batch,
                 duration,
-            } => loaded.saturate(batch_size, duration),
+            } => loaded.saturate(max_batch, duration),
             Request::Harness => loaded.harness(),
             Request::Copies { batch_size } => loaded.copies(batch_size),
             Request::ProcessorTime => Ok(Answer::ProcessorTime {
@@ -274,7 +277,10 @@ impl Loaded {
         if let Some(error) = failure {
             return Err(error);
         }
-        Ok(ran(times, processor_time() - begun))
+        Ok(Answer::Ran {
+            timed: told(times),
+            inference_cpu: processor_time() - begun,
+        })
     }
 
     /// Back to back, after each gap, back to back again: the comparison is with
@@ -389,40 +395,87 @@ impl Loaded {
         })
     }
 
-    /// Serves full batches of one size without pause, with all sessions, for
-    /// about so long: service times with what serving itself adds to them.
-    fn saturate(&mut self, batch_size: u32, duration: Time) -> Result<Answer> {
-        self.prepare(batch_size)?;
-        let (input, session, _) = self.first(batch_size)?;
-        timed(session, input)?;
-        let one = timed(session, input)?;
-        let each = (duration.get() / one.get().max(1e-9)).clamp(1.0, 1e6) as usize;
-        // The first of each instance finds cold caches and does not count.
-        let batches = (each + 1) * self.sessions.len();
-        let begun = processor_time();
-        let rule = Rule {
-            max_batch: batch_size,
-            window: Time::ZERO,
-        };
-        let (served, failure) = self.drive(&vec![Time::ZERO; batches * batch_size as usize], rule);
+    /// Serves batches of all sizes without pause, with all sessions, for about so
+    /// long: service times with what serving itself adds to them. Sizes take turns,
+    /// since a batch after one of another size finds other caches; each is half as
+    /// frequent as the one before it (1, 2, 1, 4, 1, 2, 1, 8, …).
+    fn saturate(&mut self, max_batch: u32, duration: Time) -> Result<Answer> {
+        let sizes: Vec<u32> = std::iter::successors(Some(1_u32), |size| size.checked_mul(2))
+            .take_while(|size| *size < max_batch)
+            .chain([max_batch.max(1)])
+            .collect();
+        let mut each = Vec::with_capacity(sizes.len());
+        for &size in &sizes {
+            each.push(self.shortest(size)?);
+        }
+        let turns: Vec<usize> = (1..=1_usize << (sizes.len() - 1))
+            .map(|n| (n.trailing_zeros() as usize).min(sizes.len() - 1))
+            .collect();
+        let of_turns: Time = turns
+            .iter()
+            .filter_map(|turn| each.get(*turn))
+            .copied()
+            .sum();
+        let lead_in = lead_in(each.first().copied().unwrap_or_default());
+        let times = ((duration + lead_in).get() / of_turns.get().max(1e-9)).ceil();
+        let times = times.clamp(1.0, 1e6) as usize * self.sessions.len();
+        let in_turn = (0..times)
+            .flat_map(|_| turns.iter())
+            .filter_map(|turn| sizes.get(*turn).copied())
+            .collect();
+        let (served, failure) = self.crewed(|crew| drive_sizes(crew, in_turn, &STOP));
         if let Some(failure) = failure {
             return Err(Error::machine(failure));
         }
         let mut of_instances = vec![Vec::new(); self.sessions.len()];
         for batch in &served {
-            if let Some(times) = of_instances.get_mut(batch.instance as usize) {
+            if let Some(own) = of_instances.get_mut(batch.instance as usize) {
+                own.push(*batch);
+            }
+        }
+        let mut by_size = BTreeMap::<u32, Vec<(Time, Time)>>::new();
+        for own in of_instances {
+            let cold = own.partition_point(|batch| batch.end < lead_in);
+            // The first batch is cold; whatever became of the time that was meant
+            // for them, some must count.
+            let cold = cold.clamp(1, (own.len() / 2).max(1));
+            for batch in own.iter().skip(cold) {
+                let times = by_size.entry(batch.items).or_default();
                 times.push((batch.end, batch.service()));
             }
         }
-        let times = of_instances
-            .into_iter()
-            .flat_map(|times| times.into_iter().skip(1))
-            .collect();
-        Ok(ran(times, processor_time() - begun))
+        Ok(Answer::Saturated {
+            by_size: by_size
+                .into_iter()
+                .map(|(size, times)| (size, told(times)))
+                .collect(),
+        })
+    }
+
+    /// What the first session takes for a batch of that size: the least of a few.
+    fn shortest(&mut self, batch_size: u32) -> Result<Time> {
+        self.prepare(batch_size)?;
+        let (input, session, _) = self.first(batch_size)?;
+        let mut one = timed(session, input)?;
+        let mut spent = one;
+        while spent.get() < LOOK {
+            let again = timed(session, input)?;
+            spent = spent + again;
+            one = one.min(again);
+        }
+        Ok(one)
     }
 
     /// What was served, and the first failure.
     fn drive(&mut self, arrivals: &[Time], rule: Rule) -> (Vec<ServedBatch>, Option<String>) {
+        self.crewed(|crew| drive(crew, arrivals, rule, &STOP))
+    }
+
+    /// Lets all sessions serve, and tells the first failure.
+    fn crewed(
+        &mut self,
+        drive: impl FnOnce(Vec<Instance<Serving<'_>>>) -> Vec<ServedBatch>,
+    ) -> (Vec<ServedBatch>, Option<String>) {
         let failure = Mutex::new(None);
         let inputs = &self.inputs;
         let crew = self
@@ -440,7 +493,7 @@ impl Loaded {
             })
             .collect();
         STOP.store(false, Ordering::Relaxed);
-        let batches = drive(crew, arrivals, rule, &STOP);
+        let batches = drive(crew);
         let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         (batches, failure)
     }

@@ -156,33 +156,34 @@ impl ReplicaProcess {
         }
     }
 
-    /// Serves full batches of a size without pause on all instances for about so
-    /// long: service times as a load meets them at its peak, with what the queue
-    /// itself costs.
+    /// Serves batches of all sizes (powers of two and the largest) in turn without
+    /// pause on all instances for about so long: service times as a load meets them
+    /// at its peak, with what the queue itself costs; returns them by batch size.
     ///
     /// # Errors
     /// The child died, or an inference failed.
-    pub fn visit(&mut self, batch_size: u32, duration: Time) -> Result<Visit> {
+    pub fn saturate(&mut self, max_batch: u32, duration: Time) -> Result<Vec<(u32, Visit)>> {
         let request = Request::Saturate {
-            batch_size,
+            max_batch,
             duration,
         };
         match self.ask(&request, Time::saturating(PATIENCE) + duration.scaled(4.0))? {
-            Answer::Ran {
-                inferences,
-                mean,
-                service,
-                hold_ups,
-                ..
-            } => Ok(Visit {
-                round: Round {
-                    inferences,
-                    mean,
-                    at: Time::ZERO,
-                },
-                samples: service,
-                hold_ups,
-            }),
+            Answer::Saturated { by_size } => Ok(by_size
+                .into_iter()
+                .map(|(size, timed)| {
+                    let round = Round {
+                        inferences: timed.inferences,
+                        mean: timed.mean,
+                        at: Time::ZERO,
+                    };
+                    let visit = Visit {
+                        round,
+                        samples: timed.service,
+                        hold_ups: timed.hold_ups,
+                    };
+                    (size, visit)
+                })
+                .collect()),
             _ => Err(out_of_step()),
         }
     }

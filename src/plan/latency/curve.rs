@@ -135,11 +135,18 @@ impl LatencyCurve {
     pub fn with_hold_ups(mut self, hold_ups: Option<HoldUpRate>) -> Self {
         let factor = |rate: &Option<HoldUpRate>| rate.as_ref().map_or(1.0, HoldUpRate::factor);
         let change = factor(&hold_ups) / factor(&self.hold_ups);
-        for point in &mut self.points {
-            point.busy = point.busy.map(|time| time.scaled(change));
-            point.alone = point.alone.scaled(change);
-        }
+        self = self.paced(change);
         self.hold_ups = hold_ups;
+        self
+    }
+
+    /// The same where everything takes so many times as long.
+    #[must_use]
+    pub fn paced(mut self, factor: f64) -> Self {
+        for point in &mut self.points {
+            point.busy = point.busy.map(|time| time.scaled(factor));
+            point.alone = point.alone.scaled(factor);
+        }
         self
     }
 

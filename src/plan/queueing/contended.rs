@@ -12,7 +12,7 @@
 //! rounding alone; a test holds them to that.
 
 use super::hold_ups::Coming;
-use super::kernel::{Input, Server, Tally, boarding, departure, held_up};
+use super::kernel::{Input, Server, Tally, boarding, departure, held_up, late};
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 use std::collections::VecDeque;
@@ -177,7 +177,9 @@ fn first_end(clocks: &[Clock<'_>], service: &ServiceTimes, busy: usize, now: f64
 #[inline]
 fn next_departure(idle: &VecDeque<f64>, server: &Server, input: &Input<'_>, head: usize) -> f64 {
     match idle.front() {
-        Some(since) if head < input.unit_arrivals.len() => departure(server, input, head, *since),
+        Some(since) if head < input.unit_arrivals.len() => {
+            departure(server, input, head, *since) + late(input, head)
+        }
         _ => f64::INFINITY,
     }
 }

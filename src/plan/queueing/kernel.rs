@@ -23,6 +23,9 @@ pub(super) struct Input<'a> {
     /// Requests whose batch is held up, ascending, and for how many seconds:
     /// hold-ups that came, beside those that are drawn.
     pub hold_ups: &'a [(usize, f64)],
+    /// Requests whose batch, where it begins with them, leaves late, ascending, and
+    /// by how many seconds.
+    pub late: &'a [(usize, f64)],
     /// Of the hold-ups that are drawn.
     pub seed: u64,
     /// Seconds between two arrivals on average.
@@ -75,7 +78,11 @@ pub(super) fn run(
 ) -> Tally {
     if service.contends(server.max_batch, server.instances) {
         contended::run(service, server, input, sink)
-    } else if server.instances == 1 && server.max_batch == 1 && input.hold_ups.is_empty() {
+    } else if server.instances == 1
+        && server.max_batch == 1
+        && input.hold_ups.is_empty()
+        && input.late.is_empty()
+    {
         single(service, input, sink)
     } else {
         batched(service, server, input, sink)
@@ -122,7 +129,7 @@ fn batched(
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     while head < input.unit_arrivals.len() {
         let (slot, since) = earliest(&free);
-        let start = departure(&server, &input, head, since);
+        let start = departure(&server, &input, head, since) + late(&input, head);
         let items = boarding(&server, &input, head, start);
         let seconds = draws[items - 1].seconds(input.codes[head], start - since);
         let seconds =
@@ -157,6 +164,19 @@ pub(super) fn held_up(input: &Input<'_>, next: &mut usize, end: usize) -> f64 {
         *next += 1;
     }
     sum
+}
+
+/// By how much the batch that begins with request `head` leaves late.
+#[inline]
+pub(super) fn late(input: &Input<'_>, head: usize) -> f64 {
+    if input.late.is_empty() {
+        return 0.0;
+    }
+    let at = input.late.partition_point(|(request, _)| *request < head);
+    match input.late.get(at) {
+        Some((request, seconds)) if *request == head => *seconds,
+        _ => 0.0,
+    }
 }
 
 /// The place and value of the smallest time; the first among equals.

@@ -109,12 +109,16 @@ impl Simulator {
 
     /// The same with the service times of a run in their order: for each request
     /// the place of its batch in the table of its size, and which requests' batches
-    /// were held up for how long. Only batches that are made when an instance is
-    /// free are held up.
+    /// were held up for how long, or left late by how much. Only batches that are
+    /// made when an instance is free are held up or late.
     #[must_use]
-    pub fn in_order(self, draws: &[Fraction], hold_ups: &[(u32, Time)]) -> Self {
+    pub fn in_order(
+        self,
+        draws: &[Fraction],
+        (hold_ups, late): (&[(u32, Time)], &[(u32, Time)]),
+    ) -> Self {
         Self {
-            streams: self.streams.in_order(draws, hold_ups),
+            streams: self.streams.in_order(draws, (hold_ups, late)),
             ..self
         }
     }
@@ -233,6 +237,7 @@ impl Simulator {
             unit_arrivals: &self.streams.unit_arrivals,
             codes: &self.streams.codes,
             hold_ups: &self.streams.hold_ups,
+            late: &self.streams.late,
             seed: self.streams.seed,
             interval,
             warm_up: self.warm_up(),

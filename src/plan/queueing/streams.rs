@@ -45,6 +45,8 @@ pub struct Streams {
     pub(super) codes: Vec<u16>,
     /// Requests whose batch is held up, ascending, and for how many seconds.
     pub(super) hold_ups: Vec<(usize, f64)>,
+    /// Requests whose batch leaves late, ascending, and by how many seconds.
+    pub(super) late: Vec<(usize, f64)>,
     pub(super) seed: u64,
 }
 
@@ -71,6 +73,7 @@ impl Streams {
             unit_arrivals: unit_arrivals(arrivals, requests as usize, seed)?,
             codes,
             hold_ups: Vec::new(),
+            late: Vec::new(),
             seed,
         })
     }
@@ -91,19 +94,28 @@ impl Streams {
     }
 
     /// The same with these draws of service times, over and over, instead of
-    /// random ones, and with these requests' batches held up.
+    /// random ones, and with these requests' batches held up or late.
     #[must_use]
-    pub(super) fn in_order(mut self, draws: &[Fraction], hold_ups: &[(u32, Time)]) -> Self {
+    pub(super) fn in_order(
+        mut self,
+        draws: &[Fraction],
+        (hold_ups, late): (&[(u32, Time)], &[(u32, Time)]),
+    ) -> Self {
         if !draws.is_empty() {
             for (code, draw) in self.codes.iter_mut().zip(draws.iter().cycle()) {
                 *code = (draw.get() * 65536.0).min(65535.0) as u16;
             }
         }
-        self.hold_ups = hold_ups
-            .iter()
-            .map(|(request, time)| (*request as usize, time.get()))
-            .collect();
-        self.hold_ups.sort_by_key(|(request, _)| *request);
+        let sorted = |list: &[(u32, Time)]| {
+            let mut list: Vec<(usize, f64)> = list
+                .iter()
+                .map(|(request, time)| (*request as usize, time.get()))
+                .collect();
+            list.sort_by_key(|(request, _)| *request);
+            list
+        };
+        self.hold_ups = sorted(hold_ups);
+        self.late = sorted(late);
         self
     }
 
