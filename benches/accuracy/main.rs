@@ -4,7 +4,9 @@
 //! A cell is a model, a serving configuration and a utilisation. Its load comes
 //! in stretches, and before each its layout is calibrated again for a moment, so
 //! that calibration and load take turns while the machine drifts; each stretch is
-//! predicted from what was calibrated before it. Two errors per
+//! predicted from what was calibrated before it: the mix of batch sizes takes turns
+//! without pause, the rounds of the last ten seconds give the spread and the latest
+//! one the pace. Two errors per
 //! cell: *model error* (the simulator is fed with the service times recorded in
 //! that very run) and *total error* (with the calibration taken before). Both
 //! simulations see the arrivals of the run. All cells are printed and kept, with

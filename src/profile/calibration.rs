@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of the saved form.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The oldest saved form that is still read: what later ones added is then
 /// missing, and said to be. Others are refused, not guessed at.
@@ -501,5 +501,22 @@ mod tests {
         assert!((alone.high - alone.low).get() < 1e-9);
         // 1.96 · √2 · 5 % either way.
         assert!(((wide.high - wide.value).get() - 0.1 * 0.138_6).abs() < 1e-4);
+    }
+
+    #[test]
+    fn hold_ups_are_in_the_mean_and_shown_in_their_proportion() {
+        let mut row = example(&[((1, 1), 1, 0.010)]).rows.remove(0);
+        assert!((row.undisturbed() - 1.0).abs() < 1e-12);
+        // 12 inferences of 10 ms on average: 9 of 5 ms, 3 held up by 20 ms.
+        row.samples = vec![Time::from_millis(5.0); 9];
+        row.hold_ups = HoldUps {
+            count: 3,
+            lengths: vec![Time::from_millis(20.0)],
+        };
+        assert!((row.undisturbed() - 0.5).abs() < 1e-12);
+        let shown = row.service_times();
+        assert_eq!(shown.len(), 12);
+        let sum: Time = shown.iter().copied().sum();
+        assert!((sum.as_millis() - 120.0).abs() < 1e-9, "{sum}");
     }
 }

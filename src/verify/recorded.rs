@@ -497,6 +497,23 @@ mod tests {
     }
 
     #[test]
+    fn late_starts_of_one_of_several_are_no_part_of_the_service() {
+        let late = |i: u32, instance| ServedBatch {
+            start: Time::saturating(f64::from(i) + 0.5),
+            ..batch(i, (instance, 1), f64::from(i), f64::from(i) + 0.51)
+        };
+        let mut batches: Vec<ServedBatch> = (0..40)
+            .map(|i| batch(i, (i % 2, 1), f64::from(i), f64::from(i) + 0.01))
+            .collect();
+        batches.push(late(40, 0));
+        let both = recorded(&batches, 2, 1);
+        assert_eq!(both.late, [(40, Time::saturating(0.5))]);
+        assert!(both.hold_ups.is_empty());
+        let only = recorded(&batches, 1, 1);
+        assert!(only.late.is_empty() && only.pauses != Pauses::default());
+    }
+
+    #[test]
     fn slow_starts_after_waiting_are_told_from_the_rest() {
         let mut batches = Vec::new();
         let mut now = 0.0;

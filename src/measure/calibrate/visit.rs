@@ -141,12 +141,12 @@ impl Share<'_> {
         let mut times = Vec::new();
         let first = one(session)?;
         let lead_in = lead_in(first);
-        if !lead_in.is_zero() {
+        if lead_in.is_zero() {
+            times.push((Time::from(origin.elapsed()), first));
+        } else {
             while Time::from(origin.elapsed()) < lead_in {
                 one(session)?;
             }
-        } else {
-            times.push((Time::from(origin.elapsed()), first));
         }
         let begin = if times.is_empty() {
             Instant::now()

@@ -418,7 +418,9 @@ impl Loaded {
             .sum();
         let lead_in = lead_in(each.first().copied().unwrap_or_default());
         let times = ((duration + lead_in).get() / of_turns.get().max(1e-9)).ceil();
-        let times = times.clamp(1.0, 1e6) as usize * self.sessions.len();
+        // The first of all is cold: every size must come once more.
+        let least = if turns.len() > 2 { 1.0 } else { 2.0 };
+        let times = times.clamp(least, 1e6) as usize * self.sessions.len();
         let in_turn = (0..times)
             .flat_map(|_| turns.iter())
             .filter_map(|turn| sizes.get(*turn).copied())

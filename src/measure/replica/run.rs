@@ -436,6 +436,22 @@ mod tests {
     }
 
     #[test]
+    fn batches_of_given_sizes_come_in_their_order() {
+        let crew = (0..2)
+            .map(|_| Instance {
+                work: Fake {
+                    seconds: 0.001,
+                    fails: 0,
+                },
+                cores: Vec::new(),
+            })
+            .collect();
+        let batches = drive_sizes(crew, vec![1, 4, 2, 8, 1], &AtomicBool::new(false));
+        let sizes: Vec<u32> = batches.iter().map(|b| b.items).collect();
+        assert_eq!(sizes, [1, 4, 2, 8, 1]);
+    }
+
+    #[test]
     fn instances_work_side_by_side() {
         let arrivals = vec![0.0; 4];
         let batches = run(&arrivals, (2, 1), (0.03, 0.0));

@@ -217,3 +217,30 @@ fn relative(row: &Row) -> Arc<[f64]> {
     samples.sort_by(f64::total_cmp);
     samples.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{calibration::example, hold_ups::HoldUps};
+
+    #[test]
+    fn hold_ups_that_one_row_met_are_shared_by_its_layout() {
+        let mut calibration = example(&[((1, 1), 1, 0.010), ((1, 1), 2, 0.020)]);
+        // 12 inferences of 10 ms: half of the 120 ms lost in 3 hold-ups.
+        calibration.rows[0].hold_ups = HoldUps {
+            count: 3,
+            lengths: vec![Time::from_millis(20.0)],
+        };
+        let curve = LatencyCurve::from_calibration(&calibration, &Source::Measured)
+            .unwrap()
+            .remove(0);
+        let ms = |curve: &LatencyCurve, batch| curve.point(batch).unwrap().busy.value.as_millis();
+        // 60 + 240 ms of service without them: 10 a second of 20 ms each.
+        let met = curve.hold_ups.clone().unwrap();
+        assert!((met.rate.get() - 10.0).abs() < 1e-9);
+        assert!((ms(&curve, 1) - 6.0).abs() < 1e-9 && (ms(&curve, 2) - 24.0).abs() < 1e-9);
+        let without = curve.with_hold_ups(None);
+        assert!((ms(&without, 1) - 5.0).abs() < 1e-9 && (ms(&without, 2) - 20.0).abs() < 1e-9);
+        assert!((ms(&without.paced(2.0), 1) - 10.0).abs() < 1e-9);
+    }
+}

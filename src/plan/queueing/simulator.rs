@@ -6,7 +6,7 @@ use super::outcome::{self, Outcome, Saturation, Steady};
 use super::replica::Unwatched;
 use super::service::ServiceTimes;
 use super::sink::{Quantity, Record, Sink};
-use super::streams::Streams;
+use super::streams::{ByRequest, Streams};
 use crate::error::{Error, Result};
 use crate::units::{Fraction, Rate, Time};
 use crate::workload::{Arrivals, Balancer, Batcher, Percentile, QueuePolicy, ServingConfiguration};
@@ -115,7 +115,7 @@ impl Simulator {
     pub fn in_order(
         self,
         draws: &[Fraction],
-        (hold_ups, late): (&[(u32, Time)], &[(u32, Time)]),
+        (hold_ups, late): (ByRequest<'_>, ByRequest<'_>),
     ) -> Self {
         Self {
             streams: self.streams.in_order(draws, (hold_ups, late)),

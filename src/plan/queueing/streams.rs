@@ -8,6 +8,9 @@ use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, Exp1, Gamma};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+/// Requests and times that belong to them.
+pub(super) type ByRequest<'r> = &'r [(u32, Time)];
+
 /// What a stream of random numbers is for. Each has its own generator, so that
 /// a further draw for one purpose never shifts the numbers of another.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +102,7 @@ impl Streams {
     pub(super) fn in_order(
         mut self,
         draws: &[Fraction],
-        (hold_ups, late): (&[(u32, Time)], &[(u32, Time)]),
+        (hold_ups, late): (ByRequest<'_>, ByRequest<'_>),
     ) -> Self {
         if !draws.is_empty() {
             for (code, draw) in self.codes.iter_mut().zip(draws.iter().cycle()) {

@@ -6,6 +6,7 @@ use super::kernel::{self, Input, Server};
 use super::replica::Unwatched;
 use super::sink::{Quantity, Record};
 use super::*;
+use crate::profile::hold_ups::{HoldUpRate, HoldUps};
 use crate::units::{Rate, Time};
 use crate::workload::{Arrivals, Balancer, Batcher, Percentile, QueuePolicy, ServingConfiguration};
 use proptest::prelude::*;
@@ -35,12 +36,38 @@ pub(super) fn service(contention: &[f64], idle: bool) -> ServiceTimes {
     .unwrap()
 }
 
+/// Now and then, for 5 or 50 ms.
+fn hold_ups(held: bool) -> Option<HoldUpRate> {
+    let met = HoldUps {
+        count: 2,
+        lengths: vec![ms(5.0), ms(50.0)],
+    };
+    HoldUpRate::new(&met, Time::saturating(0.5)).filter(|_| held)
+}
+
 pub(super) fn simulator(requests: u32) -> Simulator {
     Simulator::new(SimulationOptions {
         requests,
         ..SimulationOptions::default()
     })
     .unwrap()
+}
+
+/// Hold-ups are in the mean that a configuration can sustain, and in the time
+/// that its instances are busy.
+#[test]
+fn hold_ups_cost_the_time_that_they_take() {
+    let s = service(&[1.0], false);
+    let held = s.clone().with_hold_ups(hold_ups(true));
+    let factor = held.mean(1, 1).unwrap().ratio(s.mean(1, 1).unwrap());
+    assert!((factor - 1.11).abs() < 1e-9, "{factor}");
+    let c = ServingConfiguration::unbatched(1);
+    let busy = |s: &ServiceTimes| {
+        let outcome = simulator(50_000).run(s, &c, rate(50.0)).unwrap();
+        outcome.steady().unwrap().utilisation.get()
+    };
+    let share = busy(&held) / busy(&s);
+    assert!((share - 1.11).abs() < 0.01, "{share}");
 }
 
 /// Latencies of all requests by kernel and by engine, with the tallies.
@@ -81,9 +108,9 @@ proptest! {
         batch in 1..9_u32,
         window in prop_oneof![Just(0.0), 0.1..60.0f64],
         load in 5.0..400.0f64,
-        idle in any::<bool>(),
+        (idle, held) in any::<(bool, bool)>(),
     ) {
-        let s = service(&[1.0], idle);
+        let s = service(&[1.0], idle).with_hold_ups(hold_ups(held));
         let c = ServingConfiguration::when_free(instances, batch, ms(window));
         let [fast, slow] = both(&s, &c, load);
         prop_assert_eq!(bits(&fast.0), bits(&slow.0));
@@ -98,9 +125,9 @@ proptest! {
         batch in 1..9_u32,
         window in prop_oneof![Just(0.0), 0.1..60.0f64],
         load in 5.0..400.0f64,
-        idle in any::<bool>(),
+        (idle, held) in any::<(bool, bool)>(),
     ) {
-        let s = service(&[1.0, 1.3, 1.7, 2.2], idle);
+        let s = service(&[1.0, 1.3, 1.7, 2.2], idle).with_hold_ups(hold_ups(held));
         let c = ServingConfiguration::when_free(instances, batch, ms(window));
         let [fast, slow] = both(&s, &c, load);
         for (a, b) in fast.0.iter().zip(&slow.0) {
