@@ -40,9 +40,10 @@ const SHORTEST: f64 = 10.0;
 const LONGEST: f64 = 40.0;
 
 /// The load comes in stretches, with calibration before each, since the machine
-/// drifts within seconds. So many inferences of a single item a stretch is long
-/// (of which a queue soon forgets that it began empty), but at least so many
-/// seconds; there are at least so many of them.
+/// drifts within seconds. So many inferences of a single item a stretch is long,
+/// but at least so many seconds; there are at least so many of them. Each begins
+/// with an empty queue, measured and predicted alike: at utilisation 0.85 the
+/// shortest of slow models end before it has grown as long as it would.
 const INFERENCES: f64 = 60.0;
 const STRETCH: f64 = 0.5;
 const STRETCHES: f64 = 5.0;

@@ -235,8 +235,8 @@ pub struct Row {
     /// One entry per visit; visits of all rows take turns.
     pub rounds: Vec<Round>,
     /// Service times, in seconds; where there were many, means of equal shares of
-    /// the sorted ones. The first of a visit, with cold caches, is left out where
-    /// others follow, and so are those that were held up.
+    /// the sorted ones. Without those that were held up, and without those by which
+    /// short inferences were warmed up at the start of a visit.
     #[serde(rename = "samples_s")]
     pub samples: Vec<Time>,
     /// Those that something else on the machine held up; part of the means.
@@ -272,16 +272,35 @@ impl Row {
         }
     }
 
-    /// The time of service that was not lost in hold-ups, over all of it.
+    /// The time of service over all rounds, hold-ups included.
     #[must_use]
-    pub fn undisturbed(&self) -> f64 {
-        let busy: f64 = self
-            .rounds
+    pub fn busy(&self) -> Time {
+        self.rounds
             .iter()
-            .map(|round| round.mean.get() * f64::from(round.inferences))
-            .sum();
-        let lost = self.hold_ups.total().get();
-        if busy > lost { 1.0 - lost / busy } else { 1.0 }
+            .map(|round| round.mean.scaled(f64::from(round.inferences)))
+            .sum()
+    }
+
+    /// The share of the time of service that was not lost in hold-ups.
+    #[must_use]
+    pub fn undisturbed(&self) -> Fraction {
+        let busy = self.busy();
+        if busy.is_zero() {
+            return Fraction::saturating(1.0);
+        }
+        Fraction::saturating(1.0 - self.hold_ups.total().ratio(busy))
+    }
+
+    /// Whether the hold-ups fit into the row: fewer than half of the inferences,
+    /// since each took several times the median, and less than all of the time.
+    #[must_use]
+    pub fn hold_ups_are_possible(&self) -> bool {
+        let HoldUps { count, lengths } = &self.hold_ups;
+        self.hold_ups == HoldUps::default()
+            || !self.hold_ups.is_empty()
+                && *count <= self.inferences() / 2
+                && lengths.len() as u64 <= *count
+                && self.hold_ups.total() < self.busy()
     }
 
     /// The samples with those that were held up in their proportion.
@@ -506,17 +525,20 @@ mod tests {
     #[test]
     fn hold_ups_are_in_the_mean_and_shown_in_their_proportion() {
         let mut row = example(&[((1, 1), 1, 0.010)]).rows.remove(0);
-        assert!((row.undisturbed() - 1.0).abs() < 1e-12);
+        assert!((row.undisturbed().get() - 1.0).abs() < 1e-12);
         // 12 inferences of 10 ms on average: 9 of 5 ms, 3 held up by 20 ms.
         row.samples = vec![Time::from_millis(5.0); 9];
         row.hold_ups = HoldUps {
             count: 3,
             lengths: vec![Time::from_millis(20.0)],
         };
-        assert!((row.undisturbed() - 0.5).abs() < 1e-12);
+        assert!((row.undisturbed().get() - 0.5).abs() < 1e-12);
         let shown = row.service_times();
         assert_eq!(shown.len(), 12);
         let sum: Time = shown.iter().copied().sum();
         assert!((sum.as_millis() - 120.0).abs() < 1e-9, "{sum}");
+        assert!(row.hold_ups_are_possible());
+        row.hold_ups.count = u64::MAX;
+        assert!(!row.hold_ups_are_possible());
     }
 }

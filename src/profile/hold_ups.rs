@@ -138,12 +138,7 @@ impl HoldUpRate {
     pub fn of_rows<'r>(rows: impl Iterator<Item = &'r Row>) -> Option<Self> {
         let (mut met, mut service) = (HoldUps::default(), Time::ZERO);
         for row in rows {
-            let busy: Time = row
-                .rounds
-                .iter()
-                .map(|round| round.mean.scaled(f64::from(round.inferences)))
-                .sum();
-            service = service + busy.scaled(row.undisturbed());
+            service = service + row.busy().scaled(row.undisturbed().get());
             met.add(&row.hold_ups);
         }
         Self::new(&met, service)

@@ -146,6 +146,21 @@ pub fn parse(named: &str, text: &str) -> Result<Calibration> {
             "`{named}` holds a row of batch size or instances 0"
         )));
     }
+    if let Some(row) = calibration
+        .rows
+        .iter()
+        .find(|row| !row.hold_ups_are_possible())
+    {
+        return Err(Error::bad_input(format!(
+            "`{named}` cannot be true: {}, batch {}, was held up {} times in {} inferences, for {} in all",
+            row.layout,
+            row.batch_size,
+            row.hold_ups.count,
+            row.inferences(),
+            row.hold_ups.total()
+        ))
+        .hint("measure again with `--recalibrate`; a calibration is not to be edited"));
+    }
     Ok(calibration)
 }
 

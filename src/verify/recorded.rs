@@ -8,7 +8,7 @@
 use super::pauses::Pauses;
 use crate::{
     error::{Error, Result},
-    measure::replica::{IN_TIME, ServedBatch},
+    measure::replica::ServedBatch,
     plan::queueing::{IdleSlowdown, ServicePoint, ServiceTimes},
     profile::hold_ups::HELD_UP,
     units::{Fraction, Time},
@@ -155,9 +155,8 @@ pub fn recorded_service_times(
 /// that others could come aboard. What an only instance lost is in its service
 /// times and pauses.
 fn lateness(batch: &ServedBatch, instances: u32) -> Time {
-    let late = batch.start - batch.due;
-    if instances > 1 && late.get() > IN_TIME {
-        late
+    if instances > 1 {
+        batch.late()
     } else {
         Time::ZERO
     }

@@ -23,4 +23,4 @@ mod run;
 
 pub use clock::Clock;
 pub(crate) use clock::sleep_precisely;
-pub use run::{IN_TIME, Instance, Rule, ServedBatch, Work, drive, drive_sizes};
+pub use run::{Instance, Rule, ServedBatch, Work, drive, drive_sizes};

@@ -27,7 +27,7 @@ const FOLLOWER_SLEEP: Duration = Duration::from_micros(50);
 const TAKE_OVER: f64 = 2e-6;
 
 /// Seconds after it was due within which a batch was taken in time.
-pub const IN_TIME: f64 = 4e-6;
+const IN_TIME: f64 = 4e-6;
 
 /// Batches for which memory is made ready: more than most runs have.
 const MOST_READY: usize = 4_000_000;
@@ -99,6 +99,18 @@ impl From<ServedBatch> for Flat {
 }
 
 impl ServedBatch {
+    /// By how much it started so late that others could come aboard; zero where it
+    /// started in time.
+    #[must_use]
+    pub fn late(&self) -> Time {
+        let late = self.start - self.due;
+        if late.get() > IN_TIME {
+            late
+        } else {
+            Time::ZERO
+        }
+    }
+
     /// The time for which it occupied its instance, late start included.
     #[must_use]
     pub fn service(&self) -> Time {
@@ -374,17 +386,21 @@ mod tests {
         }
     }
 
+    fn crew(instances: usize, seconds: f64) -> Vec<Instance<Fake>> {
+        (0..instances)
+            .map(|_| Instance {
+                work: Fake { seconds, fails: 0 },
+                cores: Vec::new(),
+            })
+            .collect()
+    }
+
     fn run(
         arrivals: &[f64],
         (instances, max_batch): (usize, u32),
         (seconds, window): (f64, f64),
     ) -> Vec<ServedBatch> {
-        let crew = (0..instances)
-            .map(|_| Instance {
-                work: Fake { seconds, fails: 0 },
-                cores: Vec::new(),
-            })
-            .collect();
+        let crew = crew(instances, seconds);
         let rule = Rule {
             max_batch,
             window: Time::saturating(window),
@@ -437,15 +453,7 @@ mod tests {
 
     #[test]
     fn batches_of_given_sizes_come_in_their_order() {
-        let crew = (0..2)
-            .map(|_| Instance {
-                work: Fake {
-                    seconds: 0.001,
-                    fails: 0,
-                },
-                cores: Vec::new(),
-            })
-            .collect();
+        let crew = crew(2, 0.001);
         let batches = drive_sizes(crew, vec![1, 4, 2, 8, 1], &AtomicBool::new(false));
         let sizes: Vec<u32> = batches.iter().map(|b| b.items).collect();
         assert_eq!(sizes, [1, 4, 2, 8, 1]);
@@ -486,15 +494,7 @@ mod tests {
         let arrivals: Vec<Time> = (0..1000)
             .map(|i| Time::saturating(f64::from(i) * 0.01))
             .collect();
-        let crew = (0..2)
-            .map(|_| Instance {
-                work: Fake {
-                    seconds: 0.001,
-                    fails: 0,
-                },
-                cores: Vec::new(),
-            })
-            .collect();
+        let crew = crew(2, 0.001);
         let rule = Rule {
             max_batch: 1,
             window: Time::ZERO,

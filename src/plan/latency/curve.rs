@@ -98,7 +98,7 @@ impl LatencyCurve {
                 let between = calibration.between_runs.as_ref();
                 let busy = row
                     .service_time(between, source)?
-                    .map(|time| time.scaled(row.undisturbed() * usual));
+                    .map(|time| time.scaled(row.undisturbed().get() * usual));
                 let alone = calibration
                     .rows
                     .iter()
@@ -109,7 +109,7 @@ impl LatencyCurve {
                     })
                     .and_then(|other| {
                         let alone = other.service_time(between, source)?.value;
-                        Some(alone.scaled(other.undisturbed() * usual))
+                        Some(alone.scaled(other.undisturbed().get() * usual))
                     })
                     .map_or(busy.value, |alone| alone.min(busy.value));
                 Some(BatchPoint {
