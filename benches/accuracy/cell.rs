@@ -35,9 +35,9 @@ use std::{
 };
 
 /// Requests that a cell's p95 should rest on, and what that may take.
-const REQUESTS_AIMED_AT: f64 = 400.0;
+const REQUESTS_AIMED_AT: f64 = 1000.0;
 const SHORTEST: f64 = 10.0;
-const LONGEST: f64 = 40.0;
+const LONGEST: f64 = 100.0;
 
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long,

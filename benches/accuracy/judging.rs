@@ -108,10 +108,7 @@ pub fn judge(cell: &Wanted, loads: &[Loaded]) -> Result<Cell> {
     let total = replay_stretches(&stretches, configuration)?;
     let recorded: Vec<Recorded> = loads
         .iter()
-        .map(|load| {
-            let largest = configuration.effective_max_batch();
-            recorded_service_times(&load.load.batches, instances, largest)
-        })
+        .map(|load| recorded_service_times(&load.load.batches, &load.schedule, configuration))
         .collect::<Result<_>>()?;
     let in_order: Vec<(&Recorded, &Schedule)> = recorded
         .iter()

@@ -17,6 +17,7 @@ mod pauses;
 mod recorded;
 mod replay;
 mod schedule;
+mod starts;
 mod verification;
 
 pub use forecast::{Forecast, Span, forecast, service_range};

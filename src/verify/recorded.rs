@@ -5,13 +5,18 @@
 //! machine stays where it was; drawn independently (as a prediction must) they
 //! would lose it, which is an error of that assumption and not of the queue.
 
-use super::pauses::Pauses;
+use super::{
+    pauses::Pauses,
+    schedule::Schedule,
+    starts::{Start, starts},
+};
 use crate::{
     error::{Error, Result},
     measure::replica::ServedBatch,
     plan::queueing::{IdleSlowdown, ServicePoint, ServiceTimes},
     profile::hold_ups::HELD_UP,
     units::{Fraction, Time},
+    workload::ServingConfiguration,
 };
 use std::collections::BTreeMap;
 
@@ -22,10 +27,9 @@ const ENOUGH: usize = 8;
 const BIN: usize = 25;
 const BINS: usize = 6;
 
-/// Steps of relative service times, and how far apart their logarithms are.
-const GRID: u32 = 65536;
-const STEP: f64 = 2.5e-4;
-const LEAST_RELATIVE: f64 = 0.01;
+/// Places in the table of relative service times at most: half of those that the
+/// simulator tells apart, so that each keeps its own.
+const PLACES: usize = 32_768;
 
 /// A batch, taken apart.
 struct Piece {
@@ -34,7 +38,7 @@ struct Piece {
     /// many others were busy.
     alone: f64,
     shared: f64,
-    /// Idle time of the instance before it.
+    /// Idle time of the instance before it, endless before its first.
     gap: f64,
 }
 
@@ -60,21 +64,24 @@ pub struct Recorded {
     pub pauses: Pauses,
     /// Requests whose batch held up one of several instances, and for how long.
     pub hold_ups: Vec<(u32, Time)>,
-    /// First requests of batches that one of several instances began late, and by
-    /// how much: others came aboard meanwhile.
+    /// First requests of batches that began late, and by how much: others came
+    /// aboard meanwhile.
     pub late: Vec<(u32, Time)>,
 }
 
-/// Service times by batch size, contention and idle gap, as a run showed them.
+/// Service times by batch size, contention and idle gap, as a run of these arrivals
+/// showed them. The batches are in the order of their first requests.
 ///
 /// # Errors
 /// There are no batches.
 pub fn recorded_service_times(
     batches: &[ServedBatch],
-    instances: u32,
-    max_batch: u32,
+    schedule: &Schedule,
+    configuration: &ServingConfiguration,
 ) -> Result<Recorded> {
-    let pieces = pieces(batches, instances);
+    let (instances, max_batch) = (configuration.instances, configuration.effective_max_batch());
+    let starts = starts(batches, schedule.arrivals(), configuration);
+    let pieces = pieces(batches, &starts, instances);
     if pieces.is_empty() {
         return Err(Error::machine(
             "no batch was served, so nothing was recorded",
@@ -100,17 +107,16 @@ pub fn recorded_service_times(
         }
     }
     let all = means(&works, max_batch);
-    let single = all.values().next().copied().unwrap_or(1.0);
-    let factors: Vec<(Time, f64)> = lost
-        .iter()
-        .map(|(gap, extra)| {
-            (
-                Time::saturating(*gap),
-                (1.0 + extra / single).clamp(0.1, 1000.0),
-            )
-        })
-        .collect();
     let service_times = |works: &[Work], means: &BTreeMap<u32, f64>| {
+        // Idle slowdowns are counted in means of a single item.
+        let single = means.values().next().copied().unwrap_or(1.0);
+        let factors: Vec<(Time, f64)> = lost
+            .iter()
+            .map(|(gap, extra)| {
+                let factor = (1.0 + extra / single).clamp(0.1, 1000.0);
+                (Time::saturating(*gap), factor)
+            })
+            .collect();
         let steps = instances.max(1);
         let points = means
             .iter()
@@ -137,29 +143,24 @@ pub fn recorded_service_times(
         (Pauses::default(), held)
     };
     let means = means(&works, max_batch);
+    let relative: Vec<f64> = works
+        .iter()
+        .map(|work| work.warm / means.get(&work.items).copied().unwrap_or(work.warm))
+        .collect();
+    let table = table(relative.clone());
     Ok(Recorded {
         service,
-        in_order: service_times(&works, &means)?.with_spread(&grid()),
-        draws: draws(&works, &means),
+        in_order: service_times(&works, &means)?.with_spread(&table),
+        draws: draws(&works, &relative, &table),
         pauses,
         hold_ups,
         late: batches
             .iter()
-            .map(|batch| (batch.first, lateness(batch, instances)))
+            .zip(&starts)
+            .map(|(batch, start)| (batch.first, start.late))
             .filter(|(_, late)| !late.is_zero())
             .collect(),
     })
-}
-
-/// By how much one of several instances began a batch late, where that is so much
-/// that others could come aboard. What an only instance lost is in its service
-/// times and pauses.
-fn lateness(batch: &ServedBatch, instances: u32) -> Time {
-    if instances > 1 {
-        batch.late()
-    } else {
-        Time::ZERO
-    }
 }
 
 /// The service times of a size over their mean; of all sizes where it came rarely.
@@ -221,31 +222,33 @@ fn take_hold_ups(batches: &[ServedBatch], works: &mut [Work]) -> (ByRequest, ByM
     (by_request, by_moment)
 }
 
-/// For each request the place in [`grid`] of what its batch took, relative to
-/// the mean of its size. The batches of a replay begin at other requests now and
+/// Relative service times, ascending: as they are, or [`PLACES`] of them evenly
+/// spread over their order.
+fn table(mut relative: Vec<f64>) -> Vec<f64> {
+    relative.sort_by(f64::total_cmp);
+    let n = relative.len();
+    if n <= PLACES {
+        return relative;
+    }
+    (0..PLACES)
+        .filter_map(|i| relative.get((2 * i + 1) * n / (2 * PLACES)).copied())
+        .collect()
+}
+
+/// For each request the place in `table` of what its batch took, relative to the
+/// mean of its size. The batches of a replay begin at other requests now and
 /// then; where the machine was slow they meet that all the same.
-fn draws(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<Fraction> {
+fn draws(works: &[Work], relative: &[f64], table: &[f64]) -> Vec<Fraction> {
     works
         .iter()
-        .flat_map(|work| {
-            let mean = means.get(&work.items).copied().unwrap_or(1.0);
-            std::iter::repeat_n(place(work.warm / mean), work.items as usize)
+        .zip(relative)
+        .flat_map(|(work, relative)| {
+            let place = table.partition_point(|v| v < relative);
+            let place = place.min(table.len().saturating_sub(1));
+            let middle = Fraction::saturating((place as f64 + 0.5) / table.len() as f64);
+            std::iter::repeat_n(middle, work.items as usize)
         })
         .collect()
-}
-
-/// Relative service times from a hundredth to a hundred thousand times the mean,
-/// each 0.025 % above the one before.
-fn grid() -> Vec<f64> {
-    (0..GRID)
-        .map(|i| LEAST_RELATIVE * (f64::from(i) * STEP).exp())
-        .collect()
-}
-
-/// Where a relative service time lies in [`grid`].
-fn place(relative: f64) -> Fraction {
-    let step = (relative.max(LEAST_RELATIVE) / LEAST_RELATIVE).ln() / STEP;
-    Fraction::saturating((step.round() + 0.5) / f64::from(GRID))
 }
 
 /// What a batch would have taken alone, with and without what waiting cost it.
@@ -256,13 +259,11 @@ struct Work {
     warm: f64,
 }
 
-fn pieces(batches: &[ServedBatch], instances: u32) -> Vec<Piece> {
+fn pieces(batches: &[ServedBatch], starts: &[Start], instances: u32) -> Vec<Piece> {
     let mut events: Vec<(f64, f64)> = batches
         .iter()
-        .flat_map(|b| {
-            let begin = b.due + lateness(b, instances);
-            [(begin.get(), 1.0), (b.end.get(), -1.0)]
-        })
+        .zip(starts)
+        .flat_map(|(batch, start)| [(start.begin.get(), 1.0), (batch.end.get(), -1.0)])
         .collect();
     events.sort_by(|a, b| a.0.total_cmp(&b.0));
     // At each event, the integral up to it of (busy − 1) / (instances − 1).
@@ -281,19 +282,17 @@ fn pieces(batches: &[ServedBatch], instances: u32) -> Vec<Piece> {
         let at = times.partition_point(|t| *t <= time);
         integral.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
     };
-    let mut free = BTreeMap::<u32, f64>::new();
     batches
         .iter()
-        .map(|batch| {
-            let begin = batch.due + lateness(batch, instances);
-            let (due, end) = (begin.get(), batch.end.get());
-            let shared = (upto(end) - upto(due)).clamp(0.0, end - due);
-            let since = free.insert(batch.instance, end).unwrap_or(0.0);
+        .zip(starts)
+        .map(|(batch, start)| {
+            let (begin, end) = (start.begin.get(), batch.end.get());
+            let shared = (upto(end) - upto(begin)).clamp(0.0, end - begin);
             Piece {
                 items: batch.items,
-                alone: end - due - shared,
+                alone: end - begin - shared,
                 shared,
-                gap: (due - since).max(0.0),
+                gap: start.gap,
             }
         })
         .collect()
@@ -386,7 +385,8 @@ fn idle(works: &[Work], means: &BTreeMap<u32, f64>) -> Vec<(f64, f64)> {
         .filter_map(|work| {
             let mean = means.get(&work.items)?;
             // What waiting cost must not look like a hold-up where it is large.
-            (work.warm <= HELD_UP * mean).then_some((work.gap, work.alone - mean))
+            (work.gap.is_finite() && work.warm <= HELD_UP * mean)
+                .then_some((work.gap, work.alone - mean))
         })
         .collect();
     by_gap.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -457,8 +457,15 @@ mod tests {
         }
     }
 
+    /// Every batch was due when its first request came.
     fn recorded(batches: &[ServedBatch], instances: u32, max_batch: u32) -> Recorded {
-        recorded_service_times(batches, instances, max_batch).unwrap()
+        let mut arrivals = Vec::new();
+        for batch in batches {
+            arrivals.resize(batch.first as usize, batch.due);
+            arrivals.extend((0..batch.items).map(|_| batch.due));
+        }
+        let configuration = ServingConfiguration::when_free(instances, max_batch, Time::ZERO);
+        recorded_service_times(batches, &Schedule::at(arrivals), &configuration).unwrap()
     }
 
     #[test]
@@ -528,6 +535,7 @@ mod tests {
         let service = recorded(&batches, 1, 1).service;
         assert!((service.mean(1, 1).unwrap().as_millis() - 10.0).abs() < 0.1);
         assert!(service.slows_when_idle());
-        assert!(recorded_service_times(&[], 1, 1).is_err());
+        let configuration = ServingConfiguration::unbatched(1);
+        assert!(recorded_service_times(&[], &Schedule::at(Vec::new()), &configuration).is_err());
     }
 }

@@ -2,13 +2,14 @@
 
 use super::{
     forecast::{Forecast, Span, saturated, span},
+    observed::warm_up,
     recorded::Recorded,
     schedule::Schedule,
 };
 use crate::{
     error::{Error, Result},
     estimate::{Estimate, Source},
-    plan::queueing::{ServiceRange, ServiceTimes, SimulationOptions, Simulator},
+    plan::queueing::{Pass, Passed, ServiceRange, ServiceTimes, Simulator},
     stats::Sample,
     units::{Fraction, Time},
     workload::{Percentile, ServingConfiguration},
@@ -17,9 +18,6 @@ use crate::{
 /// Requests of a replay over all its repetitions, at least: enough that its own
 /// noise is small against that of any run.
 const REQUESTS: usize = 100_000;
-
-/// The least requests that the simulator takes.
-const LEAST_SIMULATED: usize = 1000;
 
 /// A stretch of load, from an empty server to an empty server, and the service
 /// times that it is predicted with.
@@ -57,6 +55,9 @@ pub fn replay_stretches(
     let Some(first) = stretches.first() else {
         return Err(Error::bad_input("there is no load to replay"));
     };
+    for stretch in stretches {
+        refuse_a_few(stretch.schedule)?;
+    }
     // Over all stretches: seconds of work over seconds of time.
     let (mut work, mut time) = (0.0, 0.0);
     for stretch in stretches {
@@ -74,20 +75,17 @@ pub fn replay_stretches(
     for lap in 0..repetitions(count, REQUESTS) {
         let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
         for stretch in stretches {
-            let simulator = simulator(stretch.schedule, 1 + lap)?;
+            let arrivals = stretch.schedule.arrivals();
+            let warm_up = warm_up(arrivals.len());
+            let pass = Pass::new(arrivals, 1 + lap);
             let service = stretch.service;
             let each = [&service.value, &service.fastest, &service.slowest];
-            for (into, service) in latencies.iter_mut().zip(each) {
-                into.extend(counted(
-                    &simulator,
-                    service,
-                    configuration,
-                    stretch.schedule,
-                )?);
-            }
-            if lap == 0 {
-                let of = (&service.value, stretch.schedule);
-                busy.add(&simulator, of, configuration)?;
+            for (i, (into, service)) in latencies.iter_mut().zip(each).enumerate() {
+                let passed = pass.through(service, configuration, warm_up)?;
+                into.extend(counted(&passed, warm_up));
+                if lap == 0 && i == 0 {
+                    busy.add(&passed, stretch.schedule);
+                }
             }
         }
         for (end, latencies) in ends.iter_mut().zip(latencies) {
@@ -131,25 +129,23 @@ pub fn replay_recorded(
     let mut latencies = Vec::new();
     let mut busy = Busy::default();
     for (recorded, schedule) in stretches {
+        refuse_a_few(schedule)?;
         let working = recorded.pauses.without(schedule);
-        let simulator =
-            simulator(&working, 1)?.in_order(&recorded.draws, (&recorded.hold_ups, &recorded.late));
-        let took = simulator.latencies(&recorded.in_order, configuration, working.realised())?;
-        for (i, (arrival, begun)) in schedule
+        let warm_up = warm_up(schedule.arrivals().len());
+        let passed = Pass::new(working.arrivals(), 1)
+            .in_order(&recorded.draws, (&recorded.hold_ups, &recorded.late))
+            .through(&recorded.in_order, configuration, warm_up)?;
+        let each = schedule
             .arrivals()
             .iter()
             .zip(working.arrivals())
-            .enumerate()
-        {
-            if i < warm_up(schedule) {
-                continue;
-            }
-            let latency = took.get(i).copied().flatten();
-            latencies.push(latency.map_or(f64::INFINITY, |latency| {
+            .zip(&passed.latencies);
+        latencies.extend(each.skip(warm_up).map(|((arrival, begun), latency)| {
+            latency.map_or(f64::INFINITY, |latency| {
                 (recorded.pauses.real(*begun + latency) - *arrival).get()
-            }));
-        }
-        busy.add(&simulator, (&recorded.in_order, schedule), configuration)?;
+            })
+        }));
+        busy.add(&passed, schedule);
     }
     let percentiles = Percentile::SHOWN
         .into_iter()
@@ -180,17 +176,20 @@ pub fn explaining_factor(
     schedule: &Schedule,
     p95: Time,
 ) -> Result<Option<f64>> {
-    let simulators: Vec<Simulator> = (0..repetitions(schedule.arrivals().len(), REQUESTS / 4))
-        .map(|lap| simulator(schedule, 1 + lap))
-        .collect::<Result<_>>()?;
+    let arrivals = schedule.arrivals();
+    let warm_up = warm_up(arrivals.len());
+    let passes: Vec<Pass> = (0..repetitions(arrivals.len(), REQUESTS / 4))
+        .map(|lap| Pass::new(arrivals, 1 + lap))
+        .collect();
     let at = |factor: f64| -> Result<f64> {
         let scaled = service.scaled(factor);
         let mut sum = 0.0;
-        for simulator in &simulators {
-            let latencies = counted(simulator, &scaled, configuration, schedule)?;
+        for pass in &passes {
+            let passed = pass.through(&scaled, configuration, warm_up)?;
+            let latencies = counted(&passed, warm_up).collect();
             sum += shown(latencies).get(2).copied().unwrap_or(f64::INFINITY);
         }
-        Ok(sum / simulators.len().max(1) as f64)
+        Ok(sum / passes.len().max(1) as f64)
     };
     let (mut low, mut high) = (0.25, 4.0);
     if at(low)? > p95.get() || at(high)? < p95.get() {
@@ -207,39 +206,25 @@ pub fn explaining_factor(
     Ok(Some(f64::sqrt(low * high)))
 }
 
+/// Refuses arrivals that have no rate.
+fn refuse_a_few(schedule: &Schedule) -> Result<()> {
+    if schedule.realised().get() > 0.0 {
+        return Ok(());
+    }
+    Err(
+        Error::bad_input("there are fewer than two arrivals, which make no load to replay")
+            .hint("give a longer time or a higher rate"),
+    )
+}
+
 fn repetitions(requests: usize, wanted: usize) -> u64 {
     wanted.div_ceil(requests.max(1)).max(3) as u64
 }
 
-/// A simulator of these arrivals, with the draws of that seed.
-fn simulator(schedule: &Schedule, seed: u64) -> Result<Simulator> {
-    Simulator::new(SimulationOptions {
-        requests: schedule.arrivals().len().max(LEAST_SIMULATED) as u32,
-        seed,
-        arrivals: schedule.trace()?,
-        ..SimulationOptions::default()
-    })
-}
-
-/// The latencies of one pass of the arrivals through an empty server, its
-/// warm-up left out; endless where there is no answer.
-fn counted(
-    simulator: &Simulator,
-    service: &ServiceTimes,
-    configuration: &ServingConfiguration,
-    schedule: &Schedule,
-) -> Result<Vec<f64>> {
-    let latencies = simulator.latencies(service, configuration, schedule.realised())?;
-    Ok(latencies
-        .iter()
-        .take(schedule.arrivals().len())
-        .skip(warm_up(schedule))
-        .map(|latency| latency.map_or(f64::INFINITY, Time::get))
-        .collect())
-}
-
-fn warm_up(schedule: &Schedule) -> usize {
-    super::observed::warm_up(schedule.arrivals().len())
+/// The latencies of a pass without its warm-up; endless where there is no answer.
+fn counted(passed: &Passed, warm_up: usize) -> impl Iterator<Item = f64> {
+    let counted = passed.latencies.iter().skip(warm_up);
+    counted.map(|latency| latency.map_or(f64::INFINITY, Time::get))
 }
 
 /// The shown percentiles.
@@ -264,25 +249,13 @@ struct Busy {
 }
 
 impl Busy {
-    fn add(
-        &mut self,
-        simulator: &Simulator,
-        (service, schedule): (&ServiceTimes, &Schedule),
-        configuration: &ServingConfiguration,
-    ) -> Result<()> {
-        let rate = schedule.realised();
-        let outcome = simulator.run(service, configuration, rate)?;
-        let (utilisation, mean_batch) = outcome.steady().map_or_else(
-            || (1.0, f64::from(configuration.effective_max_batch())),
-            |steady| (steady.utilisation.get(), steady.mean_batch),
-        );
+    fn add(&mut self, passed: &Passed, schedule: &Schedule) {
         let requests = schedule.arrivals().len() as f64;
-        let seconds = requests / rate.get();
+        let seconds = requests / schedule.realised().get();
         self.seconds += seconds;
-        self.occupied += seconds * utilisation;
+        self.occupied += seconds * passed.utilisation.get();
         self.requests += requests;
-        self.batches += requests / mean_batch.max(1.0);
-        Ok(())
+        self.batches += requests / passed.mean_batch.max(1.0);
     }
 
     fn forecast(&self, percentiles: Vec<Span>) -> Forecast {
@@ -417,13 +390,13 @@ mod tests {
             failure: None,
         };
         let measured = crate::verify::Observed::of_replica(&load, &schedule, 1);
-        let recorded = recorded_service_times(&load.batches, 1, 8).unwrap();
+        let recorded = recorded_service_times(&load.batches, &schedule, &configuration).unwrap();
         let replayed = replay_recorded(&[(&recorded, &schedule)], &configuration).unwrap();
         for outcome in &measured.percentiles {
             let span = replayed.percentile(outcome.percentile).unwrap();
             let (seen, value) = (outcome.value.unwrap(), span.latency.as_ref().unwrap().value);
             assert!(
-                (value.ratio(seen) - 1.0).abs() < 0.03,
+                (value.ratio(seen) - 1.0).abs() < 1e-6,
                 "{} {seen} {value}",
                 outcome.percentile
             );

@@ -4,7 +4,7 @@ use crate::{
     error::Result,
     plan::queueing::Streams,
     units::{Rate, Time},
-    workload::{Arrivals, Timestamps},
+    workload::Arrivals,
 };
 
 /// The least requests that the simulator draws at once.
@@ -79,14 +79,6 @@ impl Schedule {
         };
         Rate::saturating((self.arrivals.len() as f64 - 1.0).max(0.0) / span.max(1e-9))
     }
-
-    /// The same as a trace for the simulator.
-    ///
-    /// # Errors
-    /// Fewer than two different times.
-    pub fn trace(&self) -> Result<Arrivals> {
-        Ok(Arrivals::Trace(Timestamps::new(&self.arrivals)?))
-    }
 }
 
 #[cfg(test)]
@@ -102,7 +94,6 @@ mod tests {
         assert!((schedule.realised().ratio(rate) - 1.0).abs() < 0.01);
         let short = Schedule::new(&Arrivals::Poisson, rate, (length.0, 100), 1).unwrap();
         assert_eq!(short.arrivals().len(), 100);
-        assert!(short.trace().is_ok());
         assert_eq!(schedule.first(10).arrivals().len(), 10);
     }
 }

@@ -166,11 +166,7 @@ fn laid_beside(
     let seen = ran.schedule.first(answered as usize);
     let measured = Observed::of_replica(&ran.load, &seen, ran.layout.instances);
     let replayed = replay(service, configuration, &seen)?;
-    let recorded = recorded_service_times(
-        &ran.load.batches,
-        ran.layout.instances,
-        configuration.effective_max_batch(),
-    )?;
+    let recorded = recorded_service_times(&ran.load.batches, &seen, configuration)?;
     let from_recorded = replay_recorded(&[(&recorded, &seen)], configuration)?;
     let p95 = measured.percentile(Percentile::P95).and_then(|p| p.value);
     let service_factor = match p95 {

@@ -38,6 +38,12 @@ use std::{
 /// Seconds of inferences that tell how many there are to be in a visit.
 const LOOK: f64 = 0.001;
 
+/// Batches of one size in a row where sizes come in turn and batches are short:
+/// caches and branch predictors know the size before, and under load most batches
+/// come after one of their own size. A tree ensemble took 21.3 µs for a single item
+/// after another, 21.8 after two, 24.0 after five to eight (AMD EPYC Turin).
+const IN_A_ROW: usize = 4;
+
 /// Seconds for which all batch sizes of a session are warmed up.
 const WARM_ALL: f64 = 8.0;
 
@@ -416,14 +422,21 @@ impl Loaded {
             .filter_map(|turn| each.get(*turn))
             .copied()
             .sum();
+        let in_a_row = if of_turns.scaled(IN_A_ROW as f64) < duration {
+            IN_A_ROW
+        } else {
+            1
+        };
         let lead_in = lead_in(each.first().copied().unwrap_or_default());
-        let times = ((duration + lead_in).get() / of_turns.get().max(1e-9)).ceil();
+        let of_turns = of_turns.get().max(1e-9) * in_a_row as f64;
+        let times = ((duration + lead_in).get() / of_turns).ceil();
         // The first of all is cold: every size must come once more.
         let least = if turns.len() > 2 { 1.0 } else { 2.0 };
         let times = times.clamp(least, 1e6) as usize * self.sessions.len();
         let in_turn = (0..times)
             .flat_map(|_| turns.iter())
             .filter_map(|turn| sizes.get(*turn).copied())
+            .flat_map(|size| std::iter::repeat_n(size, in_a_row))
             .collect();
         let (served, failure) = self.crewed(|crew| drive_sizes(crew, in_turn, &STOP));
         if let Some(failure) = failure {

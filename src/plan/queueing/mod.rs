@@ -29,6 +29,7 @@ mod hold_ups;
 mod idle;
 mod kernel;
 mod outcome;
+mod pass;
 mod replica;
 mod search;
 mod service;
@@ -40,6 +41,7 @@ mod triton;
 pub use capacity::{CapacityLimit, SloCapacity, slo_capacity};
 pub use idle::IdleSlowdown;
 pub use outcome::{MeanTime, Outcome, PercentileTime, Saturation, Steady, percentiles};
+pub use pass::{Pass, Passed};
 pub use search::{
     Alternative, BestConfiguration, SearchSpace, best_configuration, best_configuration_above,
 };

@@ -6,9 +6,9 @@ use super::outcome::{self, Outcome, Saturation, Steady};
 use super::replica::Unwatched;
 use super::service::ServiceTimes;
 use super::sink::{Quantity, Record, Sink};
-use super::streams::{ByRequest, Streams};
+use super::streams::Streams;
 use crate::error::{Error, Result};
-use crate::units::{Fraction, Rate, Time};
+use crate::units::{Fraction, Rate};
 use crate::workload::{Arrivals, Balancer, Batcher, Percentile, QueuePolicy, ServingConfiguration};
 
 /// Requests of the first twentieth of a run are not measured: the run begins
@@ -107,22 +107,6 @@ impl Simulator {
         Ok(Self { options, streams })
     }
 
-    /// The same with the service times of a run in their order: for each request
-    /// the place of its batch in the table of its size, and which requests' batches
-    /// were held up for how long, or left late by how much. Only batches that are
-    /// made when an instance is free are held up or late.
-    #[must_use]
-    pub fn in_order(
-        self,
-        draws: &[Fraction],
-        (hold_ups, late): (ByRequest<'_>, ByRequest<'_>),
-    ) -> Self {
-        Self {
-            streams: self.streams.in_order(draws, (hold_ups, late)),
-            ..self
-        }
-    }
-
     /// How the runs are made.
     #[must_use]
     pub const fn options(&self) -> &SimulationOptions {
@@ -183,34 +167,6 @@ impl Simulator {
             self.several(service, configuration, replicas, (input, &mut record))
         };
         Ok(self.judge(&record, tally, (configuration, replicas), (rate, input)))
-    }
-
-    /// The latency of every request of one replica at `rate`, in order of
-    /// arrival, the warm-up included; none for one that was not served. Where the
-    /// server cannot keep up they grow from the first to the last.
-    ///
-    /// # Errors
-    /// As [`Simulator::run`].
-    pub fn latencies(
-        &self,
-        service: &ServiceTimes,
-        configuration: &ServingConfiguration,
-        rate: Rate,
-    ) -> Result<Vec<Option<Time>>> {
-        check(service, configuration)?;
-        if rate.get() < SLOWEST {
-            return Ok(Vec::new());
-        }
-        let interval = rate.interval().unwrap_or_default();
-        let mut record = Record::new(Quantity::Latency, self.streams.requests(), 0);
-        self.one(
-            service,
-            configuration,
-            self.input(interval.get()),
-            &mut record,
-        );
-        let time = |seconds: f64| seconds.is_finite().then(|| Time::saturating(seconds));
-        Ok(record.times.into_iter().map(time).collect())
     }
 
     /// The highest rate that a replica could carry if every batch were full:

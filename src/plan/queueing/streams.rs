@@ -65,20 +65,31 @@ impl Streams {
                 "a simulation of {requests} requests is outside 1000 to 100 million"
             )));
         }
+        let unit_arrivals = unit_arrivals(arrivals, requests as usize, seed)?;
+        Ok(Self::of(unit_arrivals, seed))
+    }
+
+    /// Requests at these times, of which a second is the unit, and as many draws.
+    pub(super) fn at(arrivals: &[Time], seed: u64) -> Self {
+        Self::of(arrivals.iter().map(|time| time.get()).collect(), seed)
+    }
+
+    fn of(unit_arrivals: Vec<f64>, seed: u64) -> Self {
+        let requests = unit_arrivals.len();
         let mut rng = Purpose::Service.generator(seed);
-        let mut codes = Vec::with_capacity(requests as usize + 3);
-        while codes.len() < requests as usize {
+        let mut codes = Vec::with_capacity(requests + 3);
+        while codes.len() < requests {
             let word = rng.next_u64();
             codes.extend([0, 16, 32, 48].map(|shift| (word >> shift) as u16));
         }
-        codes.truncate(requests as usize);
-        Ok(Self {
-            unit_arrivals: unit_arrivals(arrivals, requests as usize, seed)?,
+        codes.truncate(requests);
+        Self {
+            unit_arrivals,
             codes,
             hold_ups: Vec::new(),
             late: Vec::new(),
             seed,
-        })
+        }
     }
 
     /// How many requests there are.
