@@ -33,10 +33,15 @@ const OLD: f64 = 10.0;
 
 /// Seconds after which hold-ups are forgotten: those of milliseconds come a few
 /// times a minute.
-const HOLD_UPS_OLD: f64 = 120.0;
+const HOLD_UPS_OLD: f64 = 300.0;
 
 /// Seconds of a visit to a layout with all its batch sizes, warming up not counted.
-const VISIT: f64 = 0.080;
+pub const VISIT: f64 = 0.080;
+
+/// The same for the layout that comes under load next. Whatever else wants a
+/// processor waits for an idle moment as long as it can: in visits that are much
+/// shorter than a stretch of load it would not be met as often.
+pub const LONG_VISIT: f64 = 0.4;
 
 /// Idle gaps in milliseconds, as in `advisor calibrate`.
 const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
@@ -70,11 +75,16 @@ impl Rolling {
         self.rows.clear();
     }
 
-    /// Visits every batch size of a layout up to the largest.
-    pub fn round(&mut self, replica: &mut ReplicaProcess, largest: u32) -> Result<()> {
+    /// Visits every batch size of a layout up to the largest, for so many seconds.
+    pub fn round(
+        &mut self,
+        replica: &mut ReplicaProcess,
+        largest: u32,
+        seconds: f64,
+    ) -> Result<()> {
         let layout = replica.layout;
         let at = Time::from(self.begun.elapsed());
-        for (batch, visit) in replica.saturate(largest, Time::saturating(VISIT))? {
+        for (batch, visit) in replica.saturate(largest, Time::saturating(seconds))? {
             let service = visit.round.mean.scaled(f64::from(visit.round.inferences));
             let met = self.hold_ups.entry(layout).or_default();
             met.push_back((at, service - visit.hold_ups.total(), visit.hold_ups.clone()));

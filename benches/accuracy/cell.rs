@@ -1,7 +1,7 @@
 //! Running the cells of one model.
 
 use crate::{
-    calibrating::{LARGEST, Rolling},
+    calibrating::{LARGEST, LONG_VISIT, Rolling, VISIT},
     grid::Wanted,
     judging::{Cell, Loaded, judge},
 };
@@ -36,8 +36,8 @@ use std::{
 
 /// Requests that a cell's p95 should rest on, and what that may take.
 const REQUESTS_AIMED_AT: f64 = 1000.0;
-const SHORTEST: f64 = 10.0;
-const LONGEST: f64 = 100.0;
+const SHORTEST: f64 = 14.0;
+const LONGEST: f64 = 60.0;
 
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long,
@@ -49,7 +49,7 @@ const STRETCH: f64 = 0.5;
 const STRETCHES: f64 = 5.0;
 
 /// Requests of a stretch at most.
-const MOST_REQUESTS: u32 = 400_000;
+const MOST_REQUESTS: u32 = 200_000;
 
 /// Seconds and rounds of calibration, at least, before the first stretch; before
 /// each further one a round, with idle gaps in every so many.
@@ -130,7 +130,12 @@ impl Bench<'_> {
                 if layout.instances == 1 && stretch.is_multiple_of(GAPS_EVERY) {
                     rolling.idle(replica)?;
                 }
-                rolling.round(replica, cell.configuration.max_batch)?;
+                let visit = if *layout == self.layout(cell) {
+                    LONG_VISIT
+                } else {
+                    VISIT
+                };
+                rolling.round(replica, cell.configuration.max_batch, visit)?;
             }
             if round >= rounds && begin.elapsed().as_secs_f64() > seconds {
                 break;

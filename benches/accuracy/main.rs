@@ -71,6 +71,7 @@ fn main() {
     eprintln!("{} cells on {}", wanted.len(), fingerprint.cpu);
     println!("{}", results::HEADINGS);
     let mut cells = Vec::new();
+    let mut kept = settings.out.clone();
     let mut todo = wanted.as_slice();
     while let Some(first) = todo.first() {
         let of_model = todo.partition_point(|cell| cell.model == first.model);
@@ -79,11 +80,12 @@ fn main() {
             println!("{}", results::row(&cell));
             cells.push(cell);
         });
+        // After every model, so that an interrupted run has its cells.
+        kept = results::keep(&cells, &fingerprint, &settings.out).expect("keeping the results");
         todo = later;
     }
     println!("\n{}", results::summary(&cells));
-    let path = results::keep(&cells, &fingerprint, &settings.out).expect("keeping the results");
-    println!("kept in {} and beside it as Markdown", path.display());
+    println!("kept in {} and beside it as Markdown", kept.display());
 }
 
 fn settings() -> Settings {

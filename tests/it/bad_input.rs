@@ -142,7 +142,12 @@ fn calibrations_that_cannot_be_used_say_why() {
     let text = fs::read_to_string(calibration("bert-base")).unwrap();
     let other_schema = text.replacen("\"schema\":2", "\"schema\":99", 1);
     assert_ne!(text, other_schema);
+    let mut edited: serde_json::Value = serde_json::from_str(&text).unwrap();
+    edited["rows"][0]["hold_ups"] =
+        serde_json::json!({ "count": 1_000_000_000_000_000_000_u64, "lengths_s": [0.1] });
+    let edited = edited.to_string();
     for (name, text, says) in [
+        ("held-up.json", edited.as_str(), "was held up"),
         (
             "half.json",
             &text[..text.len() / 2],
