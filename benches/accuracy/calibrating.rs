@@ -10,6 +10,7 @@ use advisor::{
         },
         history::between_runs,
         hold_ups::{HoldUpRate, HoldUps},
+        interference::{Interference, InterferenceTrace},
         machine::Machine,
     },
     stats::Sample,
@@ -31,9 +32,9 @@ const FEW_ROUNDS: usize = 4;
 /// Seconds after which a round is old: the machine has drifted since.
 const OLD: f64 = 10.0;
 
-/// Seconds after which hold-ups are forgotten: those of milliseconds come a few
-/// times a minute.
-const HOLD_UPS_OLD: f64 = 300.0;
+/// Seconds after which hold-ups and interference are forgotten: hold-ups of
+/// milliseconds come a few times a minute.
+const DISTURBANCES_OLD: f64 = 300.0;
 
 /// Seconds of a visit to a layout with all its batch sizes, warming up not counted.
 pub const VISIT: f64 = 0.080;
@@ -57,6 +58,8 @@ pub struct Rolling {
     /// Visits for which hold-ups are remembered: when, the time of service without
     /// them, and they.
     hold_ups: BTreeMap<SessionLayout, VecDeque<(Time, Time, HoldUps)>>,
+    /// Visits of which interference is remembered, and when.
+    interference: BTreeMap<SessionLayout, VecDeque<(Time, Interference)>>,
 }
 
 impl Rolling {
@@ -66,6 +69,7 @@ impl Rolling {
             rows: BTreeMap::new(),
             idle: BTreeMap::new(),
             hold_ups: BTreeMap::new(),
+            interference: BTreeMap::new(),
         }
     }
 
@@ -84,16 +88,15 @@ impl Rolling {
     ) -> Result<()> {
         let layout = replica.layout;
         let at = Time::from(self.begun.elapsed());
-        for (batch, visit) in replica.saturate(largest, Time::saturating(seconds))? {
+        let saturated = replica.saturate(largest, Time::saturating(seconds))?;
+        let met = self.interference.entry(layout).or_default();
+        met.push_back((at, saturated.interference));
+        forget(met, at, |(at, _)| *at);
+        for (batch, visit) in saturated.by_size {
             let service = visit.round.mean.scaled(f64::from(visit.round.inferences));
             let met = self.hold_ups.entry(layout).or_default();
             met.push_back((at, service - visit.hold_ups.total(), visit.hold_ups.clone()));
-            while met
-                .front()
-                .is_some_and(|first| (at - first.0).get() > HOLD_UPS_OLD)
-            {
-                met.pop_front();
-            }
+            forget(met, at, |(at, ..)| *at);
             let kept = self.rows.entry((layout, batch)).or_default();
             kept.push_back(Visit {
                 round: Round { at, ..visit.round },
@@ -165,6 +168,15 @@ impl Rolling {
         HoldUpRate::new(&all, service)
     }
 
+    /// How the pace of a layout changed of late.
+    pub fn interference(&self, layout: SessionLayout) -> Option<InterferenceTrace> {
+        let mut all = Interference::default();
+        for (_, met) in self.interference.get(&layout)? {
+            all.add(met);
+        }
+        InterferenceTrace::new(&all)
+    }
+
     /// What there is now, as a calibration.
     pub fn calibration(&self, name: &str, machine: &Machine, runtime: &str) -> Calibration {
         let rows = self
@@ -225,6 +237,16 @@ impl Rolling {
             }
         }
         found
+    }
+}
+
+/// Drops what was met too long before `now`.
+fn forget<T>(met: &mut VecDeque<T>, now: Time, at: impl Fn(&T) -> Time) {
+    while met
+        .front()
+        .is_some_and(|first| (now - at(first)).get() > DISTURBANCES_OLD)
+    {
+        met.pop_front();
     }
 }
 

@@ -180,6 +180,7 @@ impl Bench<'_> {
             .find(|curve| curve.layout == self.layout(cell))
             .ok_or_else(|| Error::machine("the layout was not calibrated"))?
             .with_hold_ups(rolling.hold_ups(self.layout(cell)))
+            .with_interference(rolling.interference(self.layout(cell)))
             .paced(rolling.pace(&self.layouts(cell)));
         let service = service_range(&curve, &cell.configuration)?;
         Ok((curve, service))

@@ -6,7 +6,7 @@ pub use super::{
     fingerprint::Fingerprint,
 };
 
-use super::{hold_ups::HoldUps, machine::Machine};
+use super::{hold_ups::HoldUps, interference::Interference, machine::Machine};
 use crate::{
     caveat::Caveat,
     estimate::{Estimate, Source},
@@ -242,6 +242,10 @@ pub struct Row {
     /// Those that something else on the machine held up; part of the means.
     #[serde(default, skip_serializing_if = "HoldUps::is_empty")]
     pub hold_ups: HoldUps,
+    /// How many times as long as usual inferences took, millisecond by millisecond
+    /// on one instance after the other; only where they are short.
+    #[serde(default, skip_serializing_if = "Interference::is_empty")]
+    pub interference: Interference,
     /// Highest resident set (or device memory) of the process when this batch
     /// size was first run, before any larger one: the runtime keeps what it has
     /// once taken, so later peaks would be those of the largest batch.
@@ -266,6 +270,7 @@ impl Row {
             rounds: Vec::new(),
             samples: Vec::new(),
             hold_ups: HoldUps::default(),
+            interference: Interference::default(),
             peak_memory_bytes: None,
             power: None,
             dropped_for: None,

@@ -11,6 +11,7 @@ pub mod hardware_book;
 pub mod history;
 pub mod hold_ups;
 pub mod import;
+pub mod interference;
 pub mod machine;
 pub mod microarchitecture;
 pub mod settings;

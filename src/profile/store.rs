@@ -161,6 +161,17 @@ pub fn parse(named: &str, text: &str) -> Result<Calibration> {
         ))
         .hint("measure again with `--recalibrate`; a calibration is not to be edited"));
     }
+    if let Some(row) = calibration
+        .rows
+        .iter()
+        .find(|row| !row.interference.is_possible())
+    {
+        return Err(Error::bad_input(format!(
+            "`{named}` cannot be true: {}, batch {}, has an interference that is no list of whole blocks of factors above 0",
+            row.layout, row.batch_size
+        ))
+        .hint("measure again with `--recalibrate`; a calibration is not to be edited"));
+    }
     Ok(calibration)
 }
 

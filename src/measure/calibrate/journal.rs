@@ -12,6 +12,7 @@ use crate::{
     profile::{
         calibration::{Fingerprint, Round, Row, SessionLayout, Start},
         hold_ups::HoldUps,
+        interference::Interference,
     },
     units::{Bytes, Time},
 };
@@ -60,6 +61,8 @@ pub(super) enum Entry {
         samples: Vec<Time>,
         #[serde(default, skip_serializing_if = "HoldUps::is_empty")]
         hold_ups: HoldUps,
+        #[serde(default, skip_serializing_if = "Interference::is_empty")]
+        interference: Interference,
         peak_memory_bytes: Option<Bytes>,
         /// Time spent in rounds so far.
         #[serde(rename = "spent_s")]
@@ -271,6 +274,7 @@ impl Recovered {
                 round,
                 samples,
                 hold_ups,
+                interference,
                 peak_memory_bytes,
                 spent,
             } => {
@@ -281,6 +285,7 @@ impl Recovered {
                 row.rounds.push(round);
                 row.samples.extend(samples);
                 row.hold_ups.add(&hold_ups);
+                row.interference.add(&interference);
                 row.peak_memory_bytes = row.peak_memory_bytes.or(peak_memory_bytes);
                 self.spent = self.spent.max(spent);
             }
@@ -323,6 +328,7 @@ mod tests {
             },
             samples: vec![Time::from_millis(2.0); 3],
             hold_ups: HoldUps::default(),
+            interference: Interference::default(),
             peak_memory_bytes: None,
             spent: Time::saturating(at),
         }

@@ -43,6 +43,9 @@ const SAMPLES_KEPT: usize = 256;
 /// Lengths of hold-ups kept per row.
 const HOLD_UPS_KEPT: usize = 64;
 
+/// Blocks of windows of interference kept per row.
+const BLOCKS_KEPT: usize = 20;
+
 /// Idle gaps that are measured, in milliseconds: from the pauses within a burst
 /// to those of ten requests per second.
 const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
@@ -378,6 +381,7 @@ impl<'m> Measurement<'m> {
         for row in &mut rows {
             row.samples = condensed(&row.samples, SAMPLES_KEPT);
             row.hold_ups = row.hold_ups.condensed(HOLD_UPS_KEPT);
+            row.interference = row.interference.thinned(BLOCKS_KEPT);
         }
         rows.sort_by_key(|row| (row.layout, row.batch_size));
         left_out.sort_by_key(|left| (left.layout, left.batch_size));

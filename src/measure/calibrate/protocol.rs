@@ -7,6 +7,7 @@ use crate::{
     profile::{
         calibration::{Copies, Device, NodePlacement, SessionLayout},
         hold_ups::HoldUps,
+        interference::Interference,
     },
     units::{Bytes, Time},
 };
@@ -115,6 +116,10 @@ pub struct Timed {
     pub service: Vec<Time>,
     /// Those that were.
     pub hold_ups: HoldUps,
+    /// What instances met of interference; empty where sizes took turns, for which
+    /// the answer holds it.
+    #[serde(default, skip_serializing_if = "Interference::is_empty")]
+    pub interference: Interference,
 }
 
 /// What a child answers.
@@ -156,6 +161,8 @@ pub enum Answer {
     Saturated {
         /// By batch size, inferences of all instances.
         by_size: Vec<(u32, Timed)>,
+        /// What instances met of interference, over all sizes.
+        interference: Interference,
     },
     /// The gaps were waited for.
     Idled {

@@ -163,6 +163,7 @@ impl Measurement<'_> {
                     mean,
                     service,
                     hold_ups,
+                    interference,
                 } = timed;
                 let round = Round {
                     inferences,
@@ -177,11 +178,13 @@ impl Measurement<'_> {
                     round,
                     samples: condensed(&service, SAMPLES_PER_VISIT),
                     hold_ups: hold_ups.clone(),
+                    interference: interference.clone(),
                     peak_memory_bytes: point.row.peak_memory_bytes,
                     spent,
                 };
                 point.row.samples.extend(service);
                 point.row.hold_ups.add(&hold_ups);
+                point.row.interference.add(&interference);
                 self.accounts.inference = self.accounts.inference + inference_cpu;
                 self.note(&entry);
             }

@@ -7,7 +7,10 @@ use crate::{
         replica::Clock,
         runtime::session::{PreparedInputs, Session},
     },
-    profile::hold_ups::HoldUps,
+    profile::{
+        hold_ups::HoldUps,
+        interference::{Inference, Interference},
+    },
     stats::condensed,
     units::Time,
 };
@@ -95,6 +98,24 @@ pub(super) fn told(mut times: Vec<(Time, Time)>) -> Timed {
         mean: total.scaled(1.0 / inferences.max(1) as f64),
         hold_ups,
         service: condensed(&service, SAMPLES_SENT),
+        interference: Interference::default(),
+    }
+}
+
+/// The same of instances that ran batches of one size, with the interference that
+/// each of them met.
+pub(super) fn told_by_instances(batch_size: u32, instances: Vec<Vec<(Time, Time)>>) -> Timed {
+    let mut interference = Interference::default();
+    for times in &instances {
+        let own: Vec<Inference> = times
+            .iter()
+            .map(|(end, service)| (batch_size, *end, *service))
+            .collect();
+        interference.add(&Interference::met(&own));
+    }
+    Timed {
+        interference,
+        ..told(instances.into_iter().flatten().collect())
     }
 }
 

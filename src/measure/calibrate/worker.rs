@@ -5,7 +5,8 @@ use super::{
     inputs::{bytes_of, first_input, prepared, sets_of},
     processor::processor_time,
     protocol::{Answer, LoadRequest, Request},
-    visit::{Share, after_gaps, lead_in, timed, told},
+    saturating::{Plan, sizes},
+    visit::{Share, after_gaps, timed, told_by_instances},
 };
 use crate::{
     error::{Error, Result},
@@ -37,12 +38,6 @@ use std::{
 
 /// Seconds of inferences that tell how many there are to be in a visit.
 const LOOK: f64 = 0.001;
-
-/// Batches of one size in a row where sizes come in turn and batches are short:
-/// caches and branch predictors know the size before, and under load most batches
-/// come after one of their own size. A tree ensemble took 21.3 µs for a single item
-/// after another, 21.8 after two, 24.0 after five to eight (AMD EPYC Turin).
-const IN_A_ROW: usize = 4;
 
 /// Seconds for which all batch sizes of a session are warmed up.
 const WARM_ALL: f64 = 8.0;
@@ -271,7 +266,7 @@ impl Loaded {
                     let result = share.work(session, unfinished);
                     let mut slot = collected.lock().unwrap_or_else(PoisonError::into_inner);
                     match result {
-                        Ok(times) => slot.0.extend(times),
+                        Ok(times) => slot.0.push(times),
                         Err(error) => slot.1 = Some(error),
                     }
                 });
@@ -284,7 +279,7 @@ impl Loaded {
             return Err(error);
         }
         Ok(Answer::Ran {
-            timed: told(times),
+            timed: told_by_instances(batch_size, times),
             inference_cpu: processor_time() - begun,
         })
     }
@@ -403,68 +398,19 @@ impl Loaded {
 
     /// Serves batches of all sizes without pause, with all sessions, for about so
     /// long: service times with what serving itself adds to them. Sizes take turns,
-    /// since a batch after one of another size finds other caches; each is half as
-    /// frequent as the one before it (1, 2, 1, 4, 1, 2, 1, 8, …).
+    /// since a batch after one of another size finds other caches.
     fn saturate(&mut self, max_batch: u32, duration: Time) -> Result<Answer> {
-        let sizes: Vec<u32> = std::iter::successors(Some(1_u32), |size| size.checked_mul(2))
-            .take_while(|size| *size < max_batch)
-            .chain([max_batch.max(1)])
-            .collect();
-        let mut each = Vec::with_capacity(sizes.len());
-        for &size in &sizes {
-            each.push(self.shortest(size)?);
+        let mut each = Vec::new();
+        for size in sizes(max_batch) {
+            each.push((size, self.shortest(size)?));
         }
-        let turns: Vec<usize> = (1..=1_usize << (sizes.len() - 1))
-            .map(|n| (n.trailing_zeros() as usize).min(sizes.len() - 1))
-            .collect();
-        let of_turns: Time = turns
-            .iter()
-            .filter_map(|turn| each.get(*turn))
-            .copied()
-            .sum();
-        let in_a_row = if of_turns.scaled(IN_A_ROW as f64) < duration {
-            IN_A_ROW
-        } else {
-            1
-        };
-        let lead_in = lead_in(each.first().copied().unwrap_or_default());
-        let of_turns = of_turns.get().max(1e-9) * in_a_row as f64;
-        let times = ((duration + lead_in).get() / of_turns).ceil();
-        // The first of all is cold: every size must come once more.
-        let least = if turns.len() > 2 { 1.0 } else { 2.0 };
-        let times = times.clamp(least, 1e6) as usize * self.sessions.len();
-        let in_turn = (0..times)
-            .flat_map(|_| turns.iter())
-            .filter_map(|turn| sizes.get(*turn).copied())
-            .flat_map(|size| std::iter::repeat_n(size, in_a_row))
-            .collect();
+        let plan = Plan::new(&each, duration, self.sessions.len());
+        let in_turn = plan.in_turn.clone();
         let (served, failure) = self.crewed(|crew| drive_sizes(crew, in_turn, &STOP));
-        if let Some(failure) = failure {
-            return Err(Error::machine(failure));
+        match failure {
+            Some(failure) => Err(Error::machine(failure)),
+            None => Ok(plan.came_to(&served)),
         }
-        let mut of_instances = vec![Vec::new(); self.sessions.len()];
-        for batch in &served {
-            if let Some(own) = of_instances.get_mut(batch.instance as usize) {
-                own.push(*batch);
-            }
-        }
-        let mut by_size = BTreeMap::<u32, Vec<(Time, Time)>>::new();
-        for own in of_instances {
-            let cold = own.partition_point(|batch| batch.end < lead_in);
-            // The first batch is cold; whatever became of the time that was meant
-            // for them, some must count.
-            let cold = cold.clamp(1, (own.len() / 2).max(1));
-            for batch in own.iter().skip(cold) {
-                let times = by_size.entry(batch.items).or_default();
-                times.push((batch.end, batch.service()));
-            }
-        }
-        Ok(Answer::Saturated {
-            by_size: by_size
-                .into_iter()
-                .map(|(size, times)| (size, told(times)))
-                .collect(),
-        })
     }
 
     /// What the first session takes for a batch of that size: the least of a few.

@@ -4,7 +4,7 @@
 use crate::{
     error::{Error, Result},
     measure::{
-        calibrate::{Answer, Launcher, Limits, LoadRequest, MeasuringChild, Request},
+        calibrate::{Answer, Launcher, Limits, LoadRequest, MeasuringChild, Request, Timed},
         replica::{Rule, ServedBatch},
         runtime::{Library, cores::cores_of_instances},
     },
@@ -12,6 +12,7 @@ use crate::{
     profile::{
         calibration::{Device, Round, SessionLayout},
         hold_ups::HoldUps,
+        interference::Interference,
         machine::Machine,
     },
     units::{Bytes, Time},
@@ -70,6 +71,15 @@ pub struct Visit {
     pub hold_ups: HoldUps,
 }
 
+/// Batches of all sizes that were run without pause.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saturated {
+    /// By batch size, ascending.
+    pub by_size: Vec<(u32, Visit)>,
+    /// What the instances met of interference, over all sizes.
+    pub interference: Interference,
+}
+
 /// Gaps that were waited for: the mean service time back to back, and for each
 /// gap its length, the mean time after it, how many.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +107,20 @@ impl Load {
             }
         }
         latencies
+    }
+}
+
+impl Visit {
+    fn of(timed: Timed) -> Self {
+        Self {
+            round: Round {
+                inferences: timed.inferences,
+                mean: timed.mean,
+                at: Time::ZERO,
+            },
+            samples: timed.service,
+            hold_ups: timed.hold_ups,
+        }
     }
 }
 
@@ -158,32 +182,26 @@ impl ReplicaProcess {
 
     /// Serves batches of all sizes (powers of two and the largest) in turn without
     /// pause on all instances for about so long: service times as a load meets them
-    /// at its peak, with what the queue itself costs; returns them by batch size.
+    /// at its peak, with what the queue itself costs.
     ///
     /// # Errors
     /// The child died, or an inference failed.
-    pub fn saturate(&mut self, max_batch: u32, duration: Time) -> Result<Vec<(u32, Visit)>> {
+    pub fn saturate(&mut self, max_batch: u32, duration: Time) -> Result<Saturated> {
         let request = Request::Saturate {
             max_batch,
             duration,
         };
         match self.ask(&request, Time::saturating(PATIENCE) + duration.scaled(4.0))? {
-            Answer::Saturated { by_size } => Ok(by_size
-                .into_iter()
-                .map(|(size, timed)| {
-                    let round = Round {
-                        inferences: timed.inferences,
-                        mean: timed.mean,
-                        at: Time::ZERO,
-                    };
-                    let visit = Visit {
-                        round,
-                        samples: timed.service,
-                        hold_ups: timed.hold_ups,
-                    };
-                    (size, visit)
-                })
-                .collect()),
+            Answer::Saturated {
+                by_size,
+                interference,
+            } => Ok(Saturated {
+                by_size: by_size
+                    .into_iter()
+                    .map(|(size, timed)| (size, Visit::of(timed)))
+                    .collect(),
+                interference,
+            }),
             _ => Err(out_of_step()),
         }
     }

@@ -247,6 +247,7 @@ mod tests {
             points,
             idle: Vec::new(),
             hold_ups: None,
+            interference: None,
             source: Source::Measured,
         }
     }

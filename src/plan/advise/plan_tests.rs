@@ -62,6 +62,7 @@ fn candidate(name: &str, kind: Kind, single: Time, price: f64) -> Candidate {
             points,
             idle: Vec::new(),
             hold_ups: None,
+            interference: None,
             source: Source::Measured,
         }]),
     }

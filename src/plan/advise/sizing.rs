@@ -350,5 +350,7 @@ pub fn service_times(
     let slowed =
         waiting == Waiting::Counts && curve.idle.iter().any(|(_, factor)| *factor > HARDLY_SLOWED);
     let idle = slowed.then(|| IdleSlowdown::new(&curve.idle)).transpose()?;
-    Ok(ServiceTimes::new(points, idle)?.with_hold_ups(curve.hold_ups.clone()))
+    Ok(ServiceTimes::new(points, idle)?
+        .with_hold_ups(curve.hold_ups.clone())
+        .with_interference(curve.interference.clone()))
 }

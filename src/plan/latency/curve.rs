@@ -7,6 +7,7 @@ use crate::{
     profile::{
         calibration::{Calibration, Row, SessionLayout},
         hold_ups::HoldUpRate,
+        interference::{Interference, InterferenceTrace},
     },
     units::Time,
 };
@@ -29,6 +30,9 @@ pub struct LatencyCurve {
     /// How instances are held up, at all batch sizes alike; in the means, not in
     /// the single service times. None where it was not measured.
     pub hold_ups: Option<HoldUpRate>,
+    /// How the pace of an instance changes from millisecond to millisecond; none
+    /// where that was not measured.
+    pub interference: Option<InterferenceTrace>,
     /// Where the curve came from.
     pub source: Source,
 }
@@ -89,6 +93,10 @@ impl LatencyCurve {
         let hold_ups =
             HoldUpRate::of_rows(calibration.rows.iter().filter(|row| row.layout == layout));
         // What a row met of them is chance; what the layout met is in all its means.
+        let mut met = Interference::default();
+        for row in calibration.rows.iter().filter(|row| row.layout == layout) {
+            met.add(&row.interference);
+        }
         let usual = hold_ups.as_ref().map_or(1.0, HoldUpRate::factor);
         let mut points: Vec<BatchPoint> = calibration
             .rows
@@ -126,6 +134,7 @@ impl LatencyCurve {
             points,
             idle: idle(calibration, layout),
             hold_ups,
+            interference: InterferenceTrace::new(&met),
             source: source.clone(),
         })
     }
@@ -138,6 +147,15 @@ impl LatencyCurve {
         self = self.paced(change);
         self.hold_ups = hold_ups;
         self
+    }
+
+    /// The same with interference that is known from elsewhere.
+    #[must_use]
+    pub fn with_interference(self, interference: Option<InterferenceTrace>) -> Self {
+        Self {
+            interference,
+            ..self
+        }
     }
 
     /// The same where everything takes so many times as long.

@@ -191,6 +191,7 @@ fn cpu_curve(
             .map(|curve| curve.idle.clone())
             .unwrap_or_default(),
         hold_ups: base.hold_ups.clone(),
+        interference: base.interference.clone(),
         source,
     })
 }
@@ -290,6 +291,7 @@ fn gpu_curve(
         points,
         idle: Vec::new(),
         hold_ups: None,
+        interference: None,
         source,
     })
 }

@@ -12,6 +12,7 @@
 //! rounding alone; a test holds them to that.
 
 use super::hold_ups::Coming;
+use super::interference::Interfering;
 use super::kernel::{Input, Server, Tally, boarding, departure, held_up, late};
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
@@ -28,7 +29,11 @@ struct Running {
     began: f64,
     first: usize,
     items: usize,
+    instance: usize,
 }
+
+/// An instance that is idle, and since when.
+type Idle = (f64, usize);
 
 /// The batches of one size.
 #[derive(Debug)]
@@ -84,10 +89,14 @@ pub(super) fn run(
             draw: service.draw(batch, 1),
         })
         .collect();
-    // Since when each idle instance is idle, the longest first.
-    let mut idle: VecDeque<f64> = vec![f64::NEG_INFINITY; server.instances].into();
+    // The longest idle first.
+    let mut idle: VecDeque<Idle> = (0..server.instances)
+        .map(|instance| (f64::NEG_INFINITY, instance))
+        .collect();
     let (mut head, mut hold_up) = (0, 0);
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
+    let trace = service.interference();
+    let mut interfering = Interfering::of_instances(trace, input.seed, (0, server.instances));
     let mut before = 0.0;
     loop {
         let busy = server.instances - idle.len();
@@ -123,7 +132,7 @@ pub(super) fn run(
                     if batch.first >= input.warm_up {
                         tally.add(batch.items, now - batch.began);
                     }
-                    idle.push_back(now);
+                    idle.push_back((now, batch.instance));
                 }
             }
             tally.end = now;
@@ -132,7 +141,9 @@ pub(super) fn run(
             }
         }
         while next_departure(&idle, &server, &input, head) <= now {
-            let since = idle.pop_front().unwrap_or(now);
+            let Some((since, instance)) = idle.pop_front() else {
+                break;
+            };
             let items = boarding(&server, &input, head, now);
             let clock = &mut clocks[items - 1];
             if clock.running.is_empty() {
@@ -140,7 +151,8 @@ pub(super) fn run(
             }
             clock.rebase();
             // A hold-up counts at the pace of an instance that runs alone.
-            let relative = clock.draw.relative(input.codes[head], now - since);
+            let relative = clock.draw.relative(input.codes[head], now - since)
+                * interfering[instance].factor(now);
             let alone = service.mean_seconds(items, 1);
             let extra =
                 coming.during(relative * alone) + held_up(&input, &mut hold_up, head + items);
@@ -150,6 +162,7 @@ pub(super) fn run(
                 began: now,
                 first: head,
                 items,
+                instance,
             });
             head += items;
         }
@@ -175,9 +188,9 @@ fn first_end(clocks: &[Clock<'_>], service: &ServiceTimes, busy: usize, now: f64
 /// When the batch that begins with `head` leaves on the instance that is idle
 /// longest; infinite where there is no such batch or instance.
 #[inline]
-fn next_departure(idle: &VecDeque<f64>, server: &Server, input: &Input<'_>, head: usize) -> f64 {
+fn next_departure(idle: &VecDeque<Idle>, server: &Server, input: &Input<'_>, head: usize) -> f64 {
     match idle.front() {
-        Some(since) if head < input.unit_arrivals.len() => {
+        Some((since, _)) if head < input.unit_arrivals.len() => {
             departure(server, input, head, *since) + late(input, head)
         }
         _ => f64::INFINITY,

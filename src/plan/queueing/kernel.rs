@@ -12,6 +12,7 @@
 
 use super::contended;
 use super::hold_ups::Coming;
+use super::interference::Interfering;
 use super::service::{Draw, ServiceTimes};
 use super::sink::Sink;
 
@@ -96,10 +97,11 @@ fn single(service: &ServiceTimes, input: Input<'_>, sink: &mut impl Sink) -> Tal
     let draw = service.draw(1, 1);
     let mut free = f64::NEG_INFINITY;
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
+    let mut interfering = Interfering::new(service.interference(), input.seed, (0, 0));
     for (request, (unit, code)) in input.unit_arrivals.iter().zip(input.codes).enumerate() {
         let arrival = unit * input.interval;
         let start = arrival.max(free);
-        let seconds = draw.seconds(*code, start - free);
+        let seconds = draw.seconds(*code, start - free) * interfering.factor(start);
         let seconds = seconds + coming.during(seconds);
         free = start + seconds;
         sink.served(request, start - arrival, free - arrival);
@@ -127,11 +129,14 @@ fn batched(
     let mut free = vec![f64::NEG_INFINITY; server.instances];
     let (mut head, mut hold_up) = (0, 0);
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
+    let trace = service.interference();
+    let mut interfering = Interfering::of_instances(trace, input.seed, (0, server.instances));
     while head < input.unit_arrivals.len() {
         let (slot, since) = earliest(&free);
         let start = departure(&server, &input, head, since) + late(&input, head);
         let items = boarding(&server, &input, head, start);
-        let seconds = draws[items - 1].seconds(input.codes[head], start - since);
+        let seconds = draws[items - 1].seconds(input.codes[head], start - since)
+            * interfering[slot].factor(start);
         let seconds =
             seconds + coming.during(seconds) + held_up(&input, &mut hold_up, head + items);
         let end = start + seconds;

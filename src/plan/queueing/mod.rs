@@ -27,6 +27,7 @@ mod cluster;
 mod contended;
 mod hold_ups;
 mod idle;
+mod interference;
 mod kernel;
 mod outcome;
 mod pass;

@@ -2,6 +2,7 @@
 
 use super::batcher::{Forming, Kserve};
 use super::hold_ups::Coming;
+use super::interference::Interfering;
 use super::kernel::{Input, Server, Tally, stretched};
 use super::service::ServiceTimes;
 use super::sink::Sink;
@@ -82,6 +83,8 @@ pub(super) struct Replica<'a> {
     timer: f64,
     rule: Rule,
     coming: Coming<'a>,
+    /// By instance.
+    interfering: Vec<Interfering<'a>>,
     /// Lists of requests to be used again.
     spare: Vec<Vec<u32>>,
     pub(super) tally: Tally,
@@ -139,6 +142,11 @@ impl<'a> Replica<'a> {
             timer: f64::INFINITY,
             rule,
             coming: Coming::new(service.hold_ups(), input.seed, number),
+            interfering: Interfering::of_instances(
+                service.interference(),
+                input.seed,
+                (number, server.instances),
+            ),
             spare: Vec::new(),
             tally: Tally::default(),
         }
@@ -273,12 +281,14 @@ impl<'a> Replica<'a> {
         }
         let fresh = self.slots.iter().any(|s| s.gap.is_some());
         if fresh || before != self.busy {
-            for slot in self.slots.iter_mut().filter(|s| !s.is_idle()) {
+            let slots = self.slots.iter_mut().zip(&mut self.interfering);
+            for (slot, interfering) in slots.filter(|(slot, _)| !slot.is_idle()) {
                 let items = slot.requests.len();
                 if let Some(gap) = slot.gap.take() {
                     let first = slot.requests.first().copied().unwrap_or_default();
                     let code = self.input.codes[first as usize];
-                    let seconds = self.service.seconds(items, self.busy, code, gap);
+                    let seconds =
+                        self.service.seconds(items, self.busy, code, gap) * interfering.factor(now);
                     // A hold-up counts at the pace of an instance that runs alone.
                     let [alone, here] =
                         [1, self.busy].map(|busy| self.service.mean_seconds(items, busy));

@@ -3,7 +3,7 @@
 use super::idle::IdleSlowdown;
 use crate::error::{Error, Result};
 use crate::estimate::Source;
-use crate::profile::hold_ups::HoldUpRate;
+use crate::profile::{hold_ups::HoldUpRate, interference::InterferenceTrace};
 use crate::units::{Fraction, Rate, Time};
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ pub struct ServiceTimes {
     blends: Arc<[Blend]>,
     idle: Option<Arc<IdleSlowdown>>,
     hold_ups: Option<HoldUpRate>,
+    interference: Option<InterferenceTrace>,
 }
 
 /// Between which tables a batch size lies, and how far.
@@ -117,6 +118,7 @@ impl ServiceTimes {
             blends: blends.into(),
             idle: idle.map(Arc::new),
             hold_ups: None,
+            interference: None,
         })
     }
 
@@ -124,6 +126,16 @@ impl ServiceTimes {
     #[must_use]
     pub fn with_hold_ups(self, hold_ups: Option<HoldUpRate>) -> Self {
         Self { hold_ups, ..self }
+    }
+
+    /// The same with a pace that changes from millisecond to millisecond; the
+    /// means stay those of an instance that is never idle.
+    #[must_use]
+    pub fn with_interference(self, interference: Option<InterferenceTrace>) -> Self {
+        Self {
+            interference,
+            ..self
+        }
     }
 
     /// The same with every mean multiplied by `factor`: the slow or the fast
@@ -221,6 +233,11 @@ impl ServiceTimes {
     /// How instances are held up.
     pub(super) fn hold_ups(&self) -> Option<&HoldUpRate> {
         self.hold_ups.as_ref()
+    }
+
+    /// How the pace of instances changes.
+    pub(super) fn interference(&self) -> Option<&InterferenceTrace> {
+        self.interference.as_ref()
     }
 
     /// Mean seconds without hold-ups; `batch` from 1, `busy` from 1. Both are within what is

@@ -2,6 +2,7 @@
 //! the answer is known without theory.
 
 use super::cluster::{self, Route};
+use super::interference::tests::trace;
 use super::kernel::{self, Input, Server};
 use super::replica::Unwatched;
 use super::sink::{Quantity, Record};
@@ -51,6 +52,30 @@ pub(super) fn simulator(requests: u32) -> Simulator {
         ..SimulationOptions::default()
     })
     .unwrap()
+}
+
+/// Spells of 20 ms in which everything takes 1.5 times as long, half of the time.
+#[test]
+fn interference_keeps_the_mean_and_lengthens_the_tail() {
+    let steady = ServiceTimes::new(
+        vec![ServicePoint::constant(1, Time::from_micros(100.0))],
+        None,
+    );
+    let steady = steady.unwrap();
+    let slowed = steady.clone().with_interference(Some(trace()));
+    assert_eq!(slowed.mean(1, 1), steady.mean(1, 1));
+    let c = ServingConfiguration::unbatched(1);
+    let run = |s: &ServiceTimes, load: f64| {
+        let outcome = simulator(400_000).run(s, &c, rate(load)).unwrap();
+        let steady = outcome.steady().unwrap();
+        (steady.utilisation.get(), steady.mean.unwrap().value.get())
+    };
+    // In 40 ms an instance does 200 requests fast and 133 slowly: 120 µs on average.
+    let (calm, busy) = (run(&slowed, 100.0), run(&slowed, 9000.0));
+    assert!((calm.0 - 0.01 * 25.0 / 24.0).abs() < 2e-4, "{calm:?}");
+    let without = run(&steady, 9000.0);
+    // Slow spells cannot carry that load; it waits for the fast ones.
+    assert!(busy.1 > 3.0 * without.1, "{busy:?} {without:?}");
 }
 
 /// Hold-ups are in the mean that a configuration can sustain, and in the time
@@ -108,9 +133,11 @@ proptest! {
         batch in 1..9_u32,
         window in prop_oneof![Just(0.0), 0.1..60.0f64],
         load in 5.0..400.0f64,
-        (idle, held) in any::<(bool, bool)>(),
+        (idle, held, slowed) in any::<(bool, bool, bool)>(),
     ) {
-        let s = service(&[1.0], idle).with_hold_ups(hold_ups(held));
+        let s = service(&[1.0], idle)
+            .with_hold_ups(hold_ups(held))
+            .with_interference(Some(trace()).filter(|_| slowed));
         let c = ServingConfiguration::when_free(instances, batch, ms(window));
         let [fast, slow] = both(&s, &c, load);
         prop_assert_eq!(bits(&fast.0), bits(&slow.0));
@@ -125,9 +152,11 @@ proptest! {
         batch in 1..9_u32,
         window in prop_oneof![Just(0.0), 0.1..60.0f64],
         load in 5.0..400.0f64,
-        (idle, held) in any::<(bool, bool)>(),
+        (idle, held, slowed) in any::<(bool, bool, bool)>(),
     ) {
-        let s = service(&[1.0, 1.3, 1.7, 2.2], idle).with_hold_ups(hold_ups(held));
+        let s = service(&[1.0, 1.3, 1.7, 2.2], idle)
+            .with_hold_ups(hold_ups(held))
+            .with_interference(Some(trace()).filter(|_| slowed));
         let c = ServingConfiguration::when_free(instances, batch, ms(window));
         let [fast, slow] = both(&s, &c, load);
         for (a, b) in fast.0.iter().zip(&slow.0) {

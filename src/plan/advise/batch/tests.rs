@@ -79,6 +79,7 @@ fn candidate(price: f64) -> Candidate {
             points: vec![point(1, 0.025), point(10, 0.1)],
             idle: Vec::new(),
             hold_ups: None,
+            interference: None,
             source: Source::Measured,
         }]),
     }

@@ -1,0 +1,141 @@
+//! Interference under load: each instance walks through blocks of recorded windows.
+//!
+//! Which block holds at a moment depends on the seed, the instance and the moment
+//! alone, so that configurations that are compared meet the same (common random
+//! numbers).
+
+use crate::profile::interference::{BLOCK, InterferenceTrace, WINDOW};
+
+/// Keeps these draws apart from those of the other streams of a seed.
+const TAG: u64 = 0x696e_7465_7266_6572;
+
+/// What one instance meets.
+#[derive(Debug, Clone)]
+pub(super) struct Interfering<'t> {
+    trace: Option<&'t InterferenceTrace>,
+    seed: u64,
+    /// When the present window ends.
+    until: f64,
+    factor: f64,
+}
+
+impl<'t> Interfering<'t> {
+    /// What the instances of a replica meet, by its number.
+    pub(super) fn of_instances(
+        trace: Option<&'t InterferenceTrace>,
+        seed: u64,
+        (replica, instances): (usize, usize),
+    ) -> Vec<Self> {
+        (0..instances)
+            .map(|instance| Self::new(trace, seed, (replica, instance)))
+            .collect()
+    }
+
+    pub(super) fn new(
+        trace: Option<&'t InterferenceTrace>,
+        seed: u64,
+        (replica, instance): (usize, usize),
+    ) -> Self {
+        let until = match trace {
+            Some(_) => f64::NEG_INFINITY,
+            None => f64::INFINITY,
+        };
+        Self {
+            trace,
+            seed: mixed(mixed(mixed(seed ^ TAG) ^ replica as u64) ^ instance as u64),
+            until,
+            factor: 1.0,
+        }
+    }
+
+    /// How many times as long as usual a batch takes that begins at `now`, which
+    /// never goes back.
+    #[inline]
+    pub(super) fn factor(&mut self, now: f64) -> f64 {
+        if now >= self.until {
+            self.look(now);
+        }
+        self.factor
+    }
+
+    #[inline(never)]
+    fn look(&mut self, now: f64) {
+        let Some(trace) = self.trace else {
+            return;
+        };
+        let window = (now / WINDOW) as u64;
+        let (block, place) = (window / BLOCK as u64, window % BLOCK as u64);
+        // The high half of a 64 × 64 bit product: uniform.
+        let draw = u128::from(mixed(self.seed ^ block)) * trace.len() as u128;
+        self.factor = trace.factor((draw >> 64) as usize, place as usize);
+        self.until = (window + 1) as f64 * WINDOW;
+    }
+}
+
+/// The output function of `SplitMix64` (Steele, Lea, Flood 2014).
+fn mixed(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::profile::interference::Interference;
+    use crate::units::Time;
+
+    /// Windows of 20 usual and 20 slow milliseconds in turn.
+    pub(in super::super) fn trace() -> InterferenceTrace {
+        let mut now = 0.0;
+        let mut inferences = Vec::new();
+        while now < 0.401 {
+            let slow = (now / 0.020) as u64 % 2 == 1;
+            let service = if slow { 15e-6 } else { 10e-6 };
+            now += service;
+            inferences.push((1, Time::saturating(now), Time::saturating(service)));
+        }
+        InterferenceTrace::new(&Interference::met(&inferences)).unwrap()
+    }
+
+    #[test]
+    fn spells_last_as_long_as_they_did_and_come_as_often() {
+        let trace = trace();
+        let mut met = Interfering::new(Some(&trace), 1, (0, 0));
+        let factors: Vec<f64> = (0..200_000)
+            .map(|ms| met.factor(f64::from(ms) * 1e-3 + 0.5e-3))
+            .collect();
+        let slow = factors.iter().filter(|f| **f > 1.0).count();
+        assert!((slow as f64 / 200_000.0 - 0.5).abs() < 0.02, "{slow}");
+        let changes = factors
+            .windows(2)
+            .filter(|pair| (pair[0] > 1.0) != (pair[1] > 1.0))
+            .count();
+        // Half of the 10,000 borders of blocks are between unlike ones.
+        assert!((changes as f64 - 5000.0).abs() < 250.0, "{changes}");
+    }
+
+    #[test]
+    fn it_depends_on_the_moment_and_not_on_the_way_there() {
+        let trace = trace();
+        let new = |at| Interfering::new(Some(&trace), 7, at);
+        let mut steps = new((0, 0));
+        let walked: Vec<f64> = (0..2000)
+            .map(|i| steps.factor(f64::from(i) * 0.7e-3))
+            .collect();
+        let jumped = new((0, 0)).factor(1999.0 * 0.7e-3);
+        assert!((walked[1999] - jumped).abs() < 1e-12);
+        for other in [(0, 1), (1, 0)] {
+            let mut other = new(other);
+            let differs = (0..2000)
+                .filter(|i| {
+                    (other.factor(f64::from(*i) * 0.7e-3) - walked[*i as usize]).abs() > 0.1
+                })
+                .count();
+            assert!(differs > 500, "{differs}");
+        }
+        let mut none = Interfering::new(None, 1, (0, 0));
+        assert!((none.factor(1e300) - 1.0).abs() < 1e-12);
+    }
+}
