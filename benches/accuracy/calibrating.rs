@@ -50,10 +50,28 @@ const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
 /// Seconds spent on one gap in one visit.
 const PER_GAP: f64 = 0.02;
 
+/// A visit of one batch size.
+struct Kept {
+    visit: Visit,
+    /// How many times as long as usual its inferences took because of interference.
+    slowdown: f64,
+}
+
+impl Kept {
+    /// Mean service time without hold-ups and without interference.
+    fn undisturbed(&self) -> f64 {
+        let Visit {
+            round, hold_ups, ..
+        } = &self.visit;
+        let lost = hold_ups.total().get() / f64::from(round.inferences.max(1));
+        (round.mean.get() - lost) / self.slowdown
+    }
+}
+
 /// What was measured of the layouts of one model, the latest last.
 pub struct Rolling {
     begun: Instant,
-    rows: BTreeMap<(SessionLayout, u32), VecDeque<Visit>>,
+    rows: BTreeMap<(SessionLayout, u32), VecDeque<Kept>>,
     idle: BTreeMap<SessionLayout, VecDeque<Gaps>>,
     /// Visits for which hold-ups are remembered: when, the time of service without
     /// them, and they.
@@ -90,6 +108,7 @@ impl Rolling {
         let at = Time::from(self.begun.elapsed());
         let saturated = replica.saturate(largest, Time::saturating(seconds))?;
         let met = self.interference.entry(layout).or_default();
+        let slowdown = saturated.interference.slowdown();
         met.push_back((at, saturated.interference));
         forget(met, at, |(at, _)| *at);
         for (batch, visit) in saturated.by_size {
@@ -98,15 +117,18 @@ impl Rolling {
             met.push_back((at, service - visit.hold_ups.total(), visit.hold_ups.clone()));
             forget(met, at, |(at, ..)| *at);
             let kept = self.rows.entry((layout, batch)).or_default();
-            kept.push_back(Visit {
-                round: Round { at, ..visit.round },
-                ..visit
+            kept.push_back(Kept {
+                visit: Visit {
+                    round: Round { at, ..visit.round },
+                    ..visit
+                },
+                slowdown,
             });
             while kept.len() > ROUNDS
                 || kept.len() > FEW_ROUNDS
                     && kept
                         .front()
-                        .is_some_and(|first| (at - first.round.at).get() > OLD)
+                        .is_some_and(|first| (at - first.visit.round.at).get() > OLD)
             {
                 kept.pop_front();
             }
@@ -121,7 +143,7 @@ impl Rolling {
             .rows
             .get(&(layout, 1))
             .and_then(|kept| kept.back())
-            .map_or(1e-3, |visit| visit.round.mean.get());
+            .map_or(1e-3, |kept| kept.visit.round.mean.get());
         let gaps = GAPS_MS
             .into_iter()
             .map(|ms| {
@@ -145,9 +167,9 @@ impl Rolling {
         let (mut sum, mut count) = (0.0, 0.0);
         let rows = self.rows.iter();
         for (_, kept) in rows.filter(|((layout, _), _)| layouts.contains(layout)) {
-            let means: f64 = kept.iter().map(undisturbed).sum();
+            let means: f64 = kept.iter().map(Kept::undisturbed).sum();
             if let Some(latest) = kept.back() {
-                sum += (undisturbed(latest) * kept.len() as f64 / means).ln();
+                sum += (latest.undisturbed() * kept.len() as f64 / means).ln();
                 count += 1.0;
             }
         }
@@ -170,22 +192,32 @@ impl Rolling {
 
     /// How the pace of a layout changed of late.
     pub fn interference(&self, layout: SessionLayout) -> Option<InterferenceTrace> {
-        let mut all = Interference::default();
-        for (_, met) in self.interference.get(&layout)? {
-            all.add(met);
-        }
-        InterferenceTrace::new(&all)
+        InterferenceTrace::new(&self.interference_met(layout))
     }
 
-    /// What there is now, as a calibration.
+    fn interference_met(&self, layout: SessionLayout) -> Interference {
+        let mut all = Interference::default();
+        for (_, met) in self.interference.get(&layout).into_iter().flatten() {
+            all.add(met);
+        }
+        all
+    }
+
+    /// What there is now, as a calibration. Which visits met interference is chance:
+    /// each counts as if it had met what is usual.
     pub fn calibration(&self, name: &str, machine: &Machine, runtime: &str) -> Calibration {
         let rows = self
             .rows
             .iter()
             .map(|(&(layout, batch), kept)| {
                 let mut row = Row::new(layout, batch);
-                for visit in kept {
-                    row.rounds.push(visit.round);
+                let usual = self.interference_met(layout).slowdown();
+                for Kept { visit, slowdown } in kept {
+                    let mean = visit.round.mean.scaled(usual / slowdown);
+                    row.rounds.push(Round {
+                        mean,
+                        ..visit.round
+                    });
                     row.samples.extend(&visit.samples);
                     row.hold_ups.add(&visit.hold_ups);
                 }
@@ -248,12 +280,6 @@ fn forget<T>(met: &mut VecDeque<T>, now: Time, at: impl Fn(&T) -> Time) {
     {
         met.pop_front();
     }
-}
-
-/// Mean service time of a visit without hold-ups.
-fn undisturbed(visit: &Visit) -> f64 {
-    let lost = visit.hold_ups.total().get() / f64::from(visit.round.inferences.max(1));
-    visit.round.mean.get() - lost
 }
 
 /// A summary of which only the name is used: latency curves need no more.

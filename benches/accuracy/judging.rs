@@ -19,8 +19,14 @@ use advisor::{
     },
     workload::Percentile,
 };
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// Runs that are put together of stretches, and values kept of each stretch.
+const LIKE_RUNS: usize = 400;
+const RANKS: usize = 1000;
 
 /// A stretch of load with what was known before it.
 pub struct Loaded {
@@ -50,6 +56,11 @@ pub struct Cell {
     pub mean_batch: f64,
     pub lateness: Lateness,
     pub percentiles: Vec<Compared>,
+    /// Between what the p95 is in 95 of 100 runs put together of the stretches of
+    /// this one, drawn with replacement (bootstrap, Efron 1979): what chance alone
+    /// makes of it.
+    #[serde(rename = "p95_of_like_runs_s")]
+    pub like_runs: (Time, Time),
     pub closed_forms: ClosedForms,
     /// Share of time stolen by the hypervisor during the load.
     pub steal: Option<Fraction>,
@@ -149,6 +160,7 @@ pub fn judge(cell: &Wanted, loads: &[Loaded]) -> Result<Cell> {
         failed: measured.failed,
         mean_batch: measured.mean_batch,
         lateness: measured.lateness,
+        like_runs: measured.like_runs,
         percentiles: compared(&measured.percentiles, [&model, &independent, &total]),
         closed_forms: closed_forms(&first.curve, configuration, measured.offered),
         steal: first.disturbance.steal.known().map(|_| {
@@ -172,6 +184,7 @@ pub fn judge(cell: &Wanted, loads: &[Loaded]) -> Result<Cell> {
 /// What the stretches showed together.
 struct Measured {
     percentiles: Vec<(Percentile, Time)>,
+    like_runs: (Time, Time),
     utilisation: Fraction,
     offered: Rate,
     counted: u64,
@@ -184,16 +197,19 @@ impl Measured {
     fn of(loads: &[Loaded], instances: u32) -> Self {
         let (mut counted, mut seconds, mut busy) = (Vec::new(), 0.0, 0.0);
         let (mut requests, mut batches, mut late) = (0.0, 0.0, Vec::new());
+        let mut stretches = Vec::new();
         for l in loads {
             let latencies = l.load.latencies(l.schedule.arrivals());
             let observed = Observed::of_replica(&l.load, &l.schedule, instances);
             let skipped = latencies.len() - observed.counted as usize;
+            let begun = counted.len();
             counted.extend(
                 latencies
                     .into_iter()
                     .skip(skipped)
                     .map(|latency| latency.map_or(f64::INFINITY, Time::get)),
             );
+            stretches.push(counted.get(begun..).unwrap_or_default().to_vec());
             let span = l.schedule.arrivals().len() as f64 / observed.offered.get();
             seconds += span;
             busy += span * observed.utilisation.unwrap_or_default().get();
@@ -208,6 +224,7 @@ impl Measured {
                 .into_iter()
                 .filter_map(|p| Some((p.percentile, p.value?)))
                 .collect(),
+            like_runs: like_runs(&stretches),
             utilisation: Fraction::saturating(busy / seconds),
             offered: Rate::saturating(requests / seconds),
             counted: counted.len() as u64,
@@ -216,6 +233,46 @@ impl Measured {
             lateness: Lateness::of(late),
         }
     }
+}
+
+/// The p95 of runs put together of these stretches: the ends of the interval that
+/// holds 95 % of them.
+fn like_runs(stretches: &[Vec<f64>]) -> (Time, Time) {
+    let shares: Vec<Vec<f64>> = stretches.iter().map(|all| spread(all)).collect();
+    // Each value stands for as many requests as its stretch has per value.
+    let weight = |s: usize| stretches[s].len() as f64 / shares[s].len().max(1) as f64;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    let mut found: Vec<f64> = (0..LIKE_RUNS)
+        .map(|_| {
+            let mut values: Vec<(f64, f64)> = (0..stretches.len())
+                .flat_map(|_| {
+                    let drawn = rng.next_u64() as usize % stretches.len();
+                    let weight = weight(drawn);
+                    shares[drawn].iter().map(move |value| (*value, weight))
+                })
+                .collect();
+            values.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut left = 0.95 * values.iter().map(|(_, weight)| weight).sum::<f64>();
+            let at = values.iter().find(|(_, weight)| {
+                left -= weight;
+                left <= 0.0
+            });
+            at.map_or(f64::INFINITY, |(value, _)| *value)
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    let at = |share: f64| Time::saturating(found[(share * (LIKE_RUNS - 1) as f64) as usize]);
+    (at(0.025), at(0.975))
+}
+
+/// Values at evenly spaced ranks of a list.
+fn spread(all: &[f64]) -> Vec<f64> {
+    let mut sorted = all.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let keep = sorted.len().min(RANKS);
+    (0..keep)
+        .filter_map(|i| sorted.get((2 * i + 1) * sorted.len() / (2 * keep)).copied())
+        .collect()
 }
 
 fn compared(

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub const HEADINGS: &str = "model              inst×thr batch window  util asked/real     req/s requests   p95 measured  model err  indep err  total err  covered   3 waits      M/M/c  headroom   steal  others   drift  service/calib  late p99";
+pub const HEADINGS: &str = "model              inst×thr batch window  util asked/real     req/s requests   p95 measured       by chance  model err  indep err  total err  covered   3 waits      M/M/c  headroom   steal  others   drift  service/calib  late p99";
 
 #[derive(Serialize)]
 struct File<'f> {
@@ -27,6 +27,20 @@ fn p95(cell: &Cell) -> Option<&Compared> {
 
 fn percent(error: Option<f64>) -> String {
     error.map_or_else(|| "overload".to_owned(), |e| format!("{:+.1}%", e * 100.0))
+}
+
+/// By how much the p95 of like runs differs.
+fn by_chance(cell: &Cell) -> String {
+    let Some(p) = p95(cell) else {
+        return String::new();
+    };
+    let [low, high] = chance(cell, p);
+    format!("{:+.0} {:+.0}%", low * 100.0, high * 100.0)
+}
+
+fn chance(cell: &Cell, p: &Compared) -> [f64; 2] {
+    let (low, high) = cell.like_runs;
+    [low, high].map(|end| end.ratio(p.measured) - 1.0)
 }
 
 fn rule_error(cell: &Cell, predicted: Option<Time>) -> Option<f64> {
@@ -49,6 +63,7 @@ fn fields(cell: &Cell) -> Vec<String> {
         format!("{:.1}", cell.offered.get()),
         cell.requests.to_string(),
         p.map_or_else(String::new, |p| p.measured.to_string()),
+        by_chance(cell),
         percent(p.and_then(Compared::model_error)),
         percent(p.and_then(Compared::independent_error)),
         percent(p.and_then(Compared::total_error)),
@@ -68,8 +83,8 @@ fn fields(cell: &Cell) -> Vec<String> {
 }
 
 pub fn row(cell: &Cell) -> String {
-    const WIDTHS: [usize; 20] = [
-        18, 8, 5, 6, 16, 9, 8, 14, 10, 10, 10, 8, 9, 10, 9, 7, 7, 7, 14, 9,
+    const WIDTHS: [usize; 21] = [
+        18, 8, 5, 6, 16, 9, 8, 14, 15, 10, 10, 10, 8, 9, 10, 9, 7, 7, 7, 14, 9,
     ];
     fields(cell)
         .iter()
@@ -156,6 +171,14 @@ pub fn summary(cells: &[Cell]) -> String {
         "20 % headroom",
         cells.iter().map(|c| rule_error(c, c.closed_forms.headroom)),
     ));
+    // The half-width, as an error that chance alone makes in one cell of twenty.
+    lines.push(line(
+        "by chance, one in 20",
+        cells.iter().map(|c| {
+            let [low, high] = chance(c, p95(c)?);
+            Some((high - low) / 2.0)
+        }),
+    ));
     let covered = cells
         .iter()
         .filter(|c| p95(c).is_some_and(|p| p.covered))
@@ -204,7 +227,7 @@ pub fn keep(cells: &[Cell], fingerprint: &Fingerprint, folder: &Path) -> io::Res
         fingerprint.short(),
         summary(cells)
     );
-    text.push_str("| model | inst × thr | batch | window | utilisation asked/real | req/s | requests | p95 measured | model error | the same, independent draws | total error | covered | 3 waits | M/M/c | headroom | steal | others | drift | service / calibration | late p99 |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    text.push_str("| model | inst × thr | batch | window | utilisation asked/real | req/s | requests | p95 measured | of like runs | model error | the same, independent draws | total error | covered | 3 waits | M/M/c | headroom | steal | others | drift | service / calibration | late p99 |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for cell in cells {
         text.push_str(&format!("| {} |\n", fields(cell).join(" | ")));
     }

@@ -119,6 +119,8 @@ pub struct HoldUpRate {
     pub rate: Rate,
     /// How long they are, each as likely as the other; never empty.
     pub lengths: Arc<[Time]>,
+    /// Worked out once: it is asked for with every batch.
+    factor: f64,
 }
 
 impl HoldUpRate {
@@ -127,9 +129,12 @@ impl HoldUpRate {
     #[must_use]
     pub fn new(hold_ups: &HoldUps, service: Time) -> Option<Self> {
         let rate = Rate::saturating(hold_ups.count as f64 / service.get());
+        let sum: Time = hold_ups.lengths.iter().copied().sum();
+        let mean = sum.get() / hold_ups.lengths.len().max(1) as f64;
         (!hold_ups.is_empty() && !service.is_zero() && !rate.is_zero()).then(|| Self {
             rate,
             lengths: hold_ups.lengths.as_slice().into(),
+            factor: 1.0 + rate.get() * mean,
         })
     }
 
@@ -147,8 +152,7 @@ impl HoldUpRate {
     /// How many times longer everything takes because of them.
     #[must_use]
     pub fn factor(&self) -> f64 {
-        let sum: Time = self.lengths.iter().copied().sum();
-        1.0 + self.rate.get() * sum.get() / self.lengths.len().max(1) as f64
+        self.factor
     }
 }
 

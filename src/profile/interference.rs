@@ -18,7 +18,10 @@ use std::{collections::BTreeMap, sync::Arc};
 pub const WINDOW: f64 = 0.001;
 
 /// Windows of a block, which stay together.
-pub const BLOCK: usize = 20;
+pub const BLOCK: usize = 40;
+
+/// The share of a window that a visit of whole windows may be short of them.
+const SLACK: f64 = 0.1;
 
 /// Inferences per window below which their jitter would count as interference.
 const LEAST_INFERENCES: f64 = 8.0;
@@ -52,7 +55,7 @@ impl Interference {
         let Some((begin, length)) = span(inferences) else {
             return Self::default();
         };
-        let windows = (length.get() / WINDOW) as usize / BLOCK * BLOCK;
+        let windows = (length.get() / WINDOW + SLACK) as usize / BLOCK * BLOCK;
         if (inferences.len() as f64) < LEAST_INFERENCES * length.get() / WINDOW || windows == 0 {
             return Self::default();
         }
@@ -85,6 +88,18 @@ impl Interference {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.factors.is_empty()
+    }
+
+    /// How many times as long as usual an inference took on average.
+    #[must_use]
+    pub fn slowdown(&self) -> f64 {
+        // An instance without pause does fewer inferences in a slow window.
+        let done: f64 = self.factors.iter().map(|f| 1.0 / f64::from(*f)).sum();
+        if done > 0.0 {
+            self.factors.len() as f64 / done
+        } else {
+            1.0
+        }
     }
 
     /// Adds what was met at another time or by another instance.
@@ -128,9 +143,7 @@ impl InterferenceTrace {
         if met.factors.len() < LEAST_BLOCKS * BLOCK || !met.is_possible() {
             return None;
         }
-        // An instance without pause does fewer inferences in a slow window.
-        let done: f64 = met.factors.iter().map(|f| 1.0 / f64::from(*f)).sum();
-        let scale = done / met.factors.len() as f64;
+        let scale = 1.0 / met.slowdown();
         let scaled: Vec<f32> = met
             .factors
             .iter()
@@ -232,7 +245,7 @@ mod tests {
     #[test]
     fn long_inferences_and_short_visits_tell_nothing() {
         assert!(Interference::met(&[]).is_empty());
-        assert!(Interference::met(&visit(15.0, 1.0)).is_empty());
+        assert!(Interference::met(&visit(35.0, 1.0)).is_empty());
         let long: Vec<Inference> = (1..500)
             .map(|i| (1, Time::from_millis(f64::from(i)), Time::from_millis(1.0)))
             .collect();
@@ -241,27 +254,27 @@ mod tests {
 
     #[test]
     fn a_trace_keeps_the_throughput() {
-        let mut met = Interference::met(&visit(85.0, 1.5));
+        let mut met = Interference::met(&visit(125.0, 1.5));
         assert_eq!(InterferenceTrace::new(&met), None);
-        met.add(&Interference::met(&visit(85.0, 1.2)));
+        met.add(&Interference::met(&visit(125.0, 1.2)));
         let trace = InterferenceTrace::new(&met).unwrap();
-        assert_eq!(trace.len(), 8);
-        let done: f64 = (0..8)
+        assert_eq!(trace.len(), 6);
+        let done: f64 = (0..6)
             .flat_map(|block| (0..BLOCK).map(move |window| (block, window)))
             .map(|(block, window)| 1.0 / trace.factor(block, window))
             .sum();
-        assert!((done / 160.0 - 1.0).abs() < 1e-6, "{done}");
-        let slow = trace.factor(1, 15) / trace.factor(0, 0);
+        assert!((done / 240.0 - 1.0).abs() < 1e-6, "{done}");
+        let slow = trace.factor(0, 35) / trace.factor(0, 0);
         assert!((slow - 1.5).abs() < 0.02, "{slow}");
     }
 
     #[test]
     fn thinning_keeps_whole_blocks_of_all_times() {
-        let mut met = Interference::met(&visit(85.0, 1.5));
-        met.add(&Interference::met(&visit(85.0, 2.0)));
+        let mut met = Interference::met(&visit(125.0, 1.5));
+        met.add(&Interference::met(&visit(125.0, 2.0)));
         let thin = met.thinned(3);
         assert_eq!(thin.factors.len(), 3 * BLOCK);
-        assert_eq!(thin.factors[2 * BLOCK..], met.factors[5 * BLOCK..6 * BLOCK]);
+        assert_eq!(thin.factors[2 * BLOCK..], met.factors[4 * BLOCK..5 * BLOCK]);
         assert_eq!(met.thinned(100), met);
         assert!(met.thinned(0).is_empty());
     }

@@ -44,7 +44,7 @@ const SAMPLES_KEPT: usize = 256;
 const HOLD_UPS_KEPT: usize = 64;
 
 /// Blocks of windows of interference kept per row.
-const BLOCKS_KEPT: usize = 20;
+const BLOCKS_KEPT: usize = 10;
 
 /// Idle gaps that are measured, in milliseconds: from the pauses within a burst
 /// to those of ten requests per second.

@@ -86,12 +86,12 @@ pub(super) mod tests {
     use crate::profile::interference::Interference;
     use crate::units::Time;
 
-    /// Windows of 20 usual and 20 slow milliseconds in turn.
+    /// Blocks of 40 usual and 40 slow milliseconds in turn.
     pub(in super::super) fn trace() -> InterferenceTrace {
         let mut now = 0.0;
         let mut inferences = Vec::new();
         while now < 0.401 {
-            let slow = (now / 0.020) as u64 % 2 == 1;
+            let slow = (now / 0.040) as u64 % 2 == 1;
             let service = if slow { 15e-6 } else { 10e-6 };
             now += service;
             inferences.push((1, Time::saturating(now), Time::saturating(service)));
@@ -112,8 +112,8 @@ pub(super) mod tests {
             .windows(2)
             .filter(|pair| (pair[0] > 1.0) != (pair[1] > 1.0))
             .count();
-        // Half of the 10,000 borders of blocks are between unlike ones.
-        assert!((changes as f64 - 5000.0).abs() < 250.0, "{changes}");
+        // Half of the 5,000 borders of blocks are between unlike ones.
+        assert!((changes as f64 - 2500.0).abs() < 150.0, "{changes}");
     }
 
     #[test]

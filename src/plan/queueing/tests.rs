@@ -54,7 +54,7 @@ pub(super) fn simulator(requests: u32) -> Simulator {
     .unwrap()
 }
 
-/// Spells of 20 ms in which everything takes 1.5 times as long, half of the time.
+/// Spells of 40 ms in which everything takes 1.5 times as long, half of the time.
 #[test]
 fn interference_keeps_the_mean_and_lengthens_the_tail() {
     let steady = ServiceTimes::new(
@@ -70,7 +70,7 @@ fn interference_keeps_the_mean_and_lengthens_the_tail() {
         let steady = outcome.steady().unwrap();
         (steady.utilisation.get(), steady.mean.unwrap().value.get())
     };
-    // In 40 ms an instance does 200 requests fast and 133 slowly: 120 µs on average.
+    // In 80 ms an instance does 400 requests fast and 267 slowly: 120 µs on average.
     let (calm, busy) = (run(&slowed, 100.0), run(&slowed, 9000.0));
     assert!((calm.0 - 0.01 * 25.0 / 24.0).abs() < 2e-4, "{calm:?}");
     let without = run(&steady, 9000.0);
