@@ -32,9 +32,9 @@ const FEW_ROUNDS: usize = 4;
 /// Seconds after which a round is old: the machine has drifted since.
 const OLD: f64 = 10.0;
 
-/// Seconds after which hold-ups and interference are forgotten: hold-ups of
-/// milliseconds come a few times a minute.
-const DISTURBANCES_OLD: f64 = 300.0;
+/// Seconds after which hold-ups and interference are forgotten: what is rare comes a
+/// few times a minute. Not more, or the first visits would count in every stretch.
+const DISTURBANCES_OLD: f64 = 30.0;
 
 /// Seconds of a visit to a layout with all its batch sizes, warming up not counted.
 pub const VISIT: f64 = 0.080;

@@ -39,6 +39,12 @@ const REQUESTS_AIMED_AT: f64 = 1000.0;
 const SHORTEST: f64 = 14.0;
 const LONGEST: f64 = 60.0;
 
+/// Inferences shorter than this many seconds are loaded for so many seconds at
+/// least: a burst of interference of a few milliseconds is nothing to long ones, and
+/// to these a queue of hundreds, so that the p95 of a short run is a matter of chance.
+const FAST: f64 = 0.001;
+const SHORTEST_OF_FAST: f64 = 32.0;
+
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long,
 /// but at least so many seconds; there are at least so many of them. Each begins
@@ -49,7 +55,7 @@ const STRETCH: f64 = 0.5;
 const STRETCHES: f64 = 5.0;
 
 /// Requests of a stretch at most.
-const MOST_REQUESTS: u32 = 200_000;
+const MOST_REQUESTS: u32 = 120_000;
 
 /// Seconds and rounds of calibration, at least, before the first stretch; before
 /// each further one a round, with idle gaps in every so many.
@@ -248,8 +254,13 @@ impl Planned {
     fn of(cell: &Wanted, service: &ServiceTimes) -> Result<Self> {
         let most = Simulator::sustainable(service, &cell.configuration)?;
         let rate = most.scaled(cell.utilisation);
-        let total = (REQUESTS_AIMED_AT / rate.get()).clamp(SHORTEST, LONGEST);
         let one = service.mean(1, 1).map_or(0.0, Time::get);
+        let shortest = if one < FAST {
+            SHORTEST_OF_FAST
+        } else {
+            SHORTEST
+        };
+        let total = (REQUESTS_AIMED_AT / rate.get()).clamp(shortest, LONGEST);
         let stretches = (total / f64::max(STRETCH, INFERENCES * one)).max(STRETCHES);
         let stretches = stretches.round();
         Ok(Self {
