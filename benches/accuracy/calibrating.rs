@@ -2,7 +2,10 @@
 
 use advisor::{
     error::Result,
-    measure::serve::process::{Gaps, ReplicaProcess, Visit},
+    measure::{
+        calibrate::gaps::{GAPS_MS, in_one_visit},
+        serve::process::{Gaps, ReplicaProcess, Visit},
+    },
     profile::{
         calibration::{
             Calibration, Device, Fingerprint, IdleGap, ModelClass, ModelSummary, Overheads, Round,
@@ -43,12 +46,6 @@ pub const VISIT: f64 = 0.080;
 /// processor waits for an idle moment as long as it can: in visits that are much
 /// shorter than a stretch of load it would not be met as often.
 pub const LONG_VISIT: f64 = 0.4;
-
-/// Idle gaps in milliseconds, as in `advisor calibrate`.
-const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
-
-/// Seconds spent on one gap in one visit.
-const PER_GAP: f64 = 0.02;
 
 /// A visit of one batch size.
 struct Kept {
@@ -144,13 +141,7 @@ impl Rolling {
             .get(&(layout, 1))
             .and_then(|kept| kept.back())
             .map_or(1e-3, |kept| kept.visit.round.mean.get());
-        let gaps = GAPS_MS
-            .into_iter()
-            .map(|ms| {
-                let times = (PER_GAP / (ms * 1e-3 + one)).clamp(1.0, 20.0);
-                (Time::from_millis(ms), times as u32)
-            })
-            .collect();
+        let gaps = in_one_visit(&GAPS_MS.map(Time::from_millis), Time::saturating(one));
         let gaps = replica.after_gaps(1, gaps)?;
         let kept = self.idle.entry(layout).or_default();
         kept.push_back(gaps);

@@ -17,6 +17,11 @@ use serde::{Deserialize, Serialize};
 /// against that of any run.
 const REQUESTS: usize = 100_000;
 
+/// Seconds that a simulation lasts where others disturb the instances, and the
+/// most requests for that: they come by the clock, some only a few times a minute.
+const DISTURBED: f64 = 30.0;
+const MOST_REQUESTS: f64 = 4e6;
+
 /// Requests at the start of a run (and of each repetition of it) that are not
 /// counted, as a share: the server begins empty.
 pub(super) const WARM_UP: f64 = 0.05;
@@ -102,8 +107,14 @@ pub fn forecast(
     configuration: &ServingConfiguration,
     (arrivals, rate): (&Arrivals, Rate),
 ) -> Result<Forecast> {
+    let least = REQUESTS as f64;
+    let requests = if service.value.is_disturbed() {
+        (rate.get() * DISTURBED).clamp(least, MOST_REQUESTS)
+    } else {
+        least
+    };
     let simulator = Simulator::new(SimulationOptions {
-        requests: REQUESTS as u32,
+        requests: requests as u32,
         arrivals: arrivals.clone(),
         ..SimulationOptions::default()
     })?;

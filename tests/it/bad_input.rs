@@ -146,8 +146,12 @@ fn calibrations_that_cannot_be_used_say_why() {
     edited["rows"][0]["hold_ups"] =
         serde_json::json!({ "count": 1_000_000_000_000_000_000_u64, "lengths_s": [0.1] });
     let edited = edited.to_string();
+    let mut torn: serde_json::Value = serde_json::from_str(&text).unwrap();
+    torn["rows"][0]["interference"] = serde_json::json!([1.0, 0.0, 1.5]);
+    let torn = torn.to_string();
     for (name, text, says) in [
         ("held-up.json", edited.as_str(), "was held up"),
+        ("torn.json", torn.as_str(), "has an interference"),
         (
             "half.json",
             &text[..text.len() / 2],

@@ -55,6 +55,28 @@ pub(super) fn prepared(
         .collect()
 }
 
+/// Inputs of one batch size that take turns.
+pub(super) struct Turns<'i> {
+    sets: &'i [PreparedInputs],
+    turn: usize,
+}
+
+impl<'i> Turns<'i> {
+    /// Beginning with that set, counted around.
+    pub(super) fn new(sets: &'i [PreparedInputs], begin: usize) -> Self {
+        Self { sets, turn: begin }
+    }
+
+    /// The next set.
+    pub(super) fn next(&mut self) -> Result<&'i PreparedInputs> {
+        let at = self.turn % self.sets.len().max(1);
+        self.turn += 1;
+        self.sets
+            .get(at)
+            .ok_or_else(|| Error::machine("no inputs could be made"))
+    }
+}
+
 /// The first inputs of a batch size.
 pub(super) fn first_input(
     inputs: &BTreeMap<u32, Vec<PreparedInputs>>,

@@ -5,6 +5,7 @@
 use super::{
     accounts::Accounts,
     child::{Launcher, MeasuringChild},
+    gaps::GAPS_MS,
     guard::{Limits, room},
     journal::{Entry, IdleVisit, Journal, Recovered},
     point::Point,
@@ -45,10 +46,6 @@ const HOLD_UPS_KEPT: usize = 64;
 
 /// Blocks of windows of interference kept per row.
 const BLOCKS_KEPT: usize = 10;
-
-/// Idle gaps that are measured, in milliseconds: from the pauses within a burst
-/// to those of ten requests per second.
-const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]

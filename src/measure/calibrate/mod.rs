@@ -4,6 +4,7 @@
 mod accounts;
 mod child;
 mod empty;
+pub mod gaps;
 mod guard;
 mod inputs;
 mod journal;

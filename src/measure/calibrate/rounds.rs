@@ -1,6 +1,7 @@
 //! The rounds: all points take turns until each is precise or time is up.
 
 use super::{
+    gaps::in_one_visit,
     journal::{Entry, IdleVisit, SAMPLES_PER_VISIT},
     measurement::{Measurement, Progress},
     point::{LEAST_ROUNDS, drop_hopeless},
@@ -42,9 +43,6 @@ const IDLE_SHARE: f64 = 0.2;
 
 /// Visits with idle gaps, at least where there is time and at most.
 const IDLE_VISITS: (usize, usize) = (3, 6);
-
-/// Seconds spent on one gap in one visit, where one inference does not take longer.
-const PER_GAP: f64 = 0.015;
 
 impl Measurement<'_> {
     /// Visits single items until there is something to look at.
@@ -231,15 +229,7 @@ impl Measurement<'_> {
             if enough || stop.load(Ordering::Relaxed) || self.options.gaps.is_empty() {
                 continue;
             }
-            let gaps: Vec<(Time, u32)> = self
-                .options
-                .gaps
-                .iter()
-                .map(|&gap| {
-                    let times = (PER_GAP / (gap + expected).get().max(1e-9)).clamp(1.0, 20.0);
-                    (gap, times as u32)
-                })
-                .collect();
+            let gaps = in_one_visit(&self.options.gaps, expected);
             let waiting: f64 = gaps.iter().map(|(g, n)| g.get() * f64::from(*n)).sum();
             let limits = self.limits(
                 child,

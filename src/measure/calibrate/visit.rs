@@ -1,12 +1,9 @@
 //! What one instance does in one visit.
 
-use super::protocol::Timed;
+use super::{inputs::Turns, protocol::Timed};
 use crate::{
-    error::{Error, Result},
-    measure::{
-        replica::Clock,
-        runtime::session::{PreparedInputs, Session},
-    },
+    error::Result,
+    measure::runtime::session::{PreparedInputs, Session},
     profile::{
         hold_ups::HoldUps,
         interference::{Inference, Interference},
@@ -18,9 +15,6 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::Instant,
 };
-
-/// Seconds of back-to-back inferences before and after the idle gaps.
-const BACK_TO_BACK: f64 = 0.010;
 
 /// Inferences shorter than this are warmed up at the start of a visit. Seen on 2
 /// threads of an AMD EPYC, mean by the time since the start of a load: a tree
@@ -34,48 +28,6 @@ const LEAD_IN: f64 = 0.040;
 /// Service times sent per visit: writing and reading thousands of numbers would
 /// take time from the measurement. The mean is taken over all of them before.
 const SAMPLES_SENT: usize = 128;
-
-/// Mean service time back to back, and for each gap its length, the mean time
-/// from its end to that of the inference after it, how many.
-pub(super) type AfterGaps = (Time, Vec<(Time, Time, u32)>);
-
-pub(super) fn after_gaps(
-    session: &mut Session,
-    inputs: &[PreparedInputs],
-    (clock, gaps): (Clock, &[(Time, u32)]),
-) -> Result<AfterGaps> {
-    let mut turn = 0_usize;
-    let mut one = |session: &mut Session| -> Result<Time> {
-        turn += 1;
-        let input = inputs
-            .get(turn % inputs.len().max(1))
-            .ok_or_else(|| Error::machine("no inputs could be made"))?;
-        timed(session, input)
-    };
-    let lead_in = one(session)?;
-    let runs = (BACK_TO_BACK / lead_in.get().max(1e-9)).clamp(1.0, 200.0) as u32;
-    let mut back_to_back = Time::ZERO;
-    for _ in 0..runs {
-        back_to_back = back_to_back + one(session)?;
-    }
-    let mut after = Vec::new();
-    for &(gap, times) in gaps {
-        let mut spent = 0.0;
-        for _ in 0..times.max(1) {
-            let moment = clock.now() + gap.get();
-            clock.wait_until(moment);
-            one(session)?;
-            spent += clock.now() - moment;
-        }
-        let share = 1.0 / f64::from(times.max(1));
-        after.push((gap, Time::saturating(spent * share), times.max(1)));
-    }
-    one(session)?;
-    for _ in 0..runs {
-        back_to_back = back_to_back + one(session)?;
-    }
-    Ok((back_to_back.scaled(0.5 / f64::from(runs)), after))
-}
 
 /// How long inferences that take so long are run before they count.
 pub(super) fn lead_in(inference: Time) -> Time {
@@ -149,15 +101,8 @@ impl Share<'_> {
         session: &mut Session,
         (unfinished, finished): (&AtomicU32, &mut bool),
     ) -> Result<Vec<(Time, Time)>> {
-        let mut turn = self.offset;
-        let mut one = |session: &mut Session| -> Result<Time> {
-            let input = self
-                .inputs
-                .get(turn % self.inputs.len().max(1))
-                .ok_or_else(|| Error::machine("no inputs could be made"))?;
-            turn += 1;
-            timed(session, input)
-        };
+        let mut inputs = Turns::new(self.inputs, self.offset);
+        let mut one = |session: &mut Session| timed(session, inputs.next()?);
         let origin = Instant::now();
         let mut times = Vec::new();
         let first = one(session)?;

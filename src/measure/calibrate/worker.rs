@@ -1,12 +1,13 @@
 //! The child's side: loads sessions, runs what it is asked to, times it.
 
 use super::{
+    gaps::after_gaps,
     guard::kibibytes,
-    inputs::{bytes_of, first_input, prepared, sets_of},
+    inputs::{Turns, bytes_of, first_input, prepared, sets_of},
     processor::processor_time,
     protocol::{Answer, LoadRequest, Request},
     saturating::{Plan, sizes},
-    visit::{Share, after_gaps, timed, told_by_instances},
+    visit::{Share, timed, told_by_instances},
 };
 use crate::{
     error::{Error, Result},
@@ -306,7 +307,7 @@ impl Loaded {
                 } else {
                     Clock::with_spin(Instant::now())
                 };
-                after_gaps(session, inputs, (clock, gaps))
+                after_gaps(session, &mut Turns::new(inputs, 1), (clock, gaps))
             });
             thread
                 .join()

@@ -218,6 +218,12 @@ impl ServiceTimes {
         self.idle.is_some()
     }
 
+    /// Whether something else on the machine holds instances up or slows them.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.hold_ups.is_some() || self.interference.is_some()
+    }
+
     /// Whether busy neighbours change the service time of any batch up to this
     /// size among that many instances.
     pub(super) fn contends(&self, batch: usize, instances: usize) -> bool {
