@@ -238,24 +238,24 @@ impl Rolling {
     fn idle_gaps(&self) -> Vec<IdleGap> {
         let mut found = Vec::new();
         for (&layout, visits) in &self.idle {
-            for place in 0..GAPS_MS.len() {
-                let seen: Vec<(Time, f64, u32)> = visits
+            for gap in GAPS_MS.map(Time::from_millis) {
+                let seen: Vec<(f64, u32)> = visits
                     .iter()
                     .filter_map(|visit| {
-                        let (gap, after, times) = visit.after.get(place)?;
-                        Some((*gap, after.ratio(visit.back_to_back), *times))
+                        let (_, after, times) =
+                            visit.after.iter().find(|(other, ..)| *other == gap)?;
+                        Some((after.ratio(visit.back_to_back), *times))
                     })
                     .collect();
-                let Ok(ratios) = Sample::new(seen.iter().map(|(_, ratio, _)| *ratio).collect())
-                else {
+                let Ok(ratios) = Sample::new(seen.iter().map(|(ratio, _)| *ratio).collect()) else {
                     continue;
                 };
                 found.push(IdleGap {
                     layout,
-                    gap: seen[0].0,
+                    gap,
                     slowdown: ratios.median(),
                     visits: seen.len() as u32,
-                    inferences: seen.iter().map(|(.., times)| *times).sum(),
+                    inferences: seen.iter().map(|(_, times)| *times).sum(),
                 });
             }
         }

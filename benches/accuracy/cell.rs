@@ -43,7 +43,7 @@ const LONGEST: f64 = 60.0;
 /// least: a burst of interference of a few milliseconds is nothing to long ones, and
 /// to these a queue of hundreds, so that the p95 of a short run is a matter of chance.
 const FAST: f64 = 0.001;
-const SHORTEST_OF_FAST: f64 = 24.0;
+const SHORTEST_OF_FAST: f64 = 20.0;
 
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long,

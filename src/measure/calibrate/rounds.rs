@@ -18,6 +18,7 @@ use crate::{
     units::Time,
 };
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -270,32 +271,35 @@ impl Measurement<'_> {
     pub(super) fn idle_gaps(&self) -> Vec<IdleGap> {
         let mut found = Vec::new();
         for (&layout, visits) in &self.idle {
-            let gaps = visits.iter().map(|visit| visit.after.len()).max();
-            for place in 0..gaps.unwrap_or(0) {
-                found.extend(idle_gap(layout, visits, place));
-            }
+            let gaps: BTreeSet<Time> = visits
+                .iter()
+                .flat_map(|visit| visit.after.iter().map(|(gap, ..)| *gap))
+                .collect();
+            found.extend(
+                gaps.into_iter()
+                    .filter_map(|gap| idle_gap(layout, visits, gap)),
+            );
         }
         found
     }
 }
 
-fn idle_gap(layout: SessionLayout, visits: &[IdleVisit], place: usize) -> Option<IdleGap> {
-    let seen: Vec<(Time, f64, u32)> = visits
+fn idle_gap(layout: SessionLayout, visits: &[IdleVisit], gap: Time) -> Option<IdleGap> {
+    let seen: Vec<(f64, u32)> = visits
         .iter()
         .filter(|visit| !visit.back_to_back.is_zero())
         .filter_map(|visit| {
-            let (gap, after, times) = visit.after.get(place)?;
-            Some((*gap, after.ratio(visit.back_to_back), *times))
+            let (_, after, times) = visit.after.iter().find(|(other, ..)| *other == gap)?;
+            Some((after.ratio(visit.back_to_back), *times))
         })
         .collect();
-    let ratios = Sample::new(seen.iter().map(|(_, ratio, _)| *ratio).collect()).ok()?;
-    let total: Time = seen.iter().map(|(gap, ..)| *gap).sum();
+    let ratios = Sample::new(seen.iter().map(|(ratio, _)| *ratio).collect()).ok()?;
     Some(IdleGap {
         layout,
-        gap: total.scaled(1.0 / seen.len() as f64),
+        gap,
         slowdown: ratios.median(),
         visits: seen.len() as u32,
-        inferences: seen.iter().map(|(.., times)| *times).sum(),
+        inferences: seen.iter().map(|(_, times)| *times).sum(),
     })
 }
 
@@ -319,10 +323,10 @@ mod tests {
                 after: vec![(ms(5.0), ms(after), 2)],
             })
             .collect();
-        let gap = idle_gap(layout, &visits, 0).unwrap();
+        let gap = idle_gap(layout, &visits, ms(5.0)).unwrap();
         assert!((gap.slowdown - 1.5).abs() < 1e-12);
         assert_eq!((gap.visits, gap.inferences), (3, 6));
         assert!((gap.gap.as_millis() - 5.0).abs() < 1e-9);
-        assert_eq!(idle_gap(layout, &visits, 1), None);
+        assert_eq!(idle_gap(layout, &visits, ms(1.0)), None);
     }
 }

@@ -17,10 +17,6 @@ use std::sync::Arc;
 /// holds against one that was disturbed.
 const LEAST_IDLE_VISITS: u32 = 3;
 
-/// A gap that is this much shorter than an inference changes nothing that noise
-/// would not hide.
-const LEAST_GAP: f64 = 0.01;
-
 /// Service times of one layout on one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LatencyCurve {
@@ -213,19 +209,10 @@ pub fn at(estimate: &Estimate<Time>, end: End) -> Time {
 /// What waiting does to an instance of this layout: measured on the layout of
 /// one instance with as many threads, since instances wait each for itself.
 fn idle(calibration: &Calibration, layout: SessionLayout) -> Vec<(Time, f64)> {
-    let single = calibration
-        .rows
-        .iter()
-        .filter(|row| row.layout.intra_op_threads == layout.intra_op_threads)
-        .filter_map(|row| row.rounds.first())
-        .map(|round| round.mean)
-        .min()
-        .unwrap_or_default();
     let mut points: Vec<(Time, f64)> = calibration
         .idle_gaps
         .iter()
         .filter(|gap| gap.layout.intra_op_threads == layout.intra_op_threads)
-        .filter(|gap| gap.gap.get() >= LEAST_GAP * single.get())
         .filter(|gap| !gap.gap.is_zero() && gap.visits >= LEAST_IDLE_VISITS)
         .map(|gap| (gap.gap, gap.slowdown))
         .filter(|(_, slowdown)| *slowdown > 0.0 && *slowdown <= 1000.0)
