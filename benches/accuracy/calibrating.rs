@@ -4,6 +4,7 @@ use advisor::{
     error::Result,
     measure::{
         calibrate::gaps::{GAPS_MS, in_one_visit},
+        replica::{Rule, ServedBatch},
         serve::process::{Gaps, ReplicaProcess, Visit},
     },
     profile::{
@@ -21,6 +22,7 @@ use advisor::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::atomic::AtomicBool,
     time::Instant,
 };
 
@@ -46,6 +48,14 @@ pub const VISIT: f64 = 0.080;
 /// processor waits for an idle moment as long as it can: in visits that are much
 /// shorter than a stretch of load it would not be met as often.
 pub const LONG_VISIT: f64 = 0.4;
+
+/// Gaps between requests under load, in milliseconds, for inferences shorter than
+/// so many seconds. A replica is loaded evenly with them until the second of these
+/// moments, and counted from the first: what is back to back becomes faster for a
+/// tenth of a second, what is loaded to a third of its time never as fast.
+const UNDER_LOAD_MS: [f64; 2] = [0.01, 0.05];
+pub const FAST: f64 = 0.001;
+const EVEN: (f64, f64) = (0.1, 0.25);
 
 /// A visit of one batch size.
 struct Kept {
@@ -136,13 +146,17 @@ impl Rolling {
     /// Visits a layout of one instance with idle gaps.
     pub fn idle(&mut self, replica: &mut ReplicaProcess) -> Result<()> {
         let layout = replica.layout;
-        let one = self
-            .rows
-            .get(&(layout, 1))
-            .and_then(|kept| kept.back())
-            .map_or(1e-3, |kept| kept.visit.round.mean.get());
-        let gaps = in_one_visit(&GAPS_MS.map(Time::from_millis), Time::saturating(one));
-        let gaps = replica.after_gaps(1, gaps)?;
+        let latest = self.rows.get(&(layout, 1)).and_then(|kept| kept.back());
+        let one = latest.map_or(1e-3, Kept::undisturbed);
+        let one = Time::saturating(one);
+        let long = in_one_visit(&GAPS_MS.map(Time::from_millis), one);
+        let mut gaps = replica.after_gaps(1, long)?;
+        let short = UNDER_LOAD_MS.map(Time::from_millis);
+        for gap in short.into_iter().filter(|_| one.get() < FAST) {
+            let (after, times) = served_after(replica, one, gap)?;
+            let after = gaps.back_to_back.scaled(after.ratio(one));
+            gaps.after.push((gap, after, times));
+        }
         let kept = self.idle.entry(layout).or_default();
         kept.push_back(gaps);
         if kept.len() > ROUNDS {
@@ -238,7 +252,11 @@ impl Rolling {
     fn idle_gaps(&self) -> Vec<IdleGap> {
         let mut found = Vec::new();
         for (&layout, visits) in &self.idle {
-            for gap in GAPS_MS.map(Time::from_millis) {
+            for gap in UNDER_LOAD_MS
+                .into_iter()
+                .chain(GAPS_MS)
+                .map(Time::from_millis)
+            {
                 let seen: Vec<(f64, u32)> = visits
                     .iter()
                     .filter_map(|visit| {
@@ -261,6 +279,30 @@ impl Rolling {
         }
         found
     }
+}
+
+/// The mean service time of single items that come so long after the one before
+/// has ended, hold-ups not counted, and of how many.
+fn served_after(replica: &mut ReplicaProcess, one: Time, gap: Time) -> Result<(Time, u32)> {
+    let rule = Rule {
+        max_batch: 1,
+        window: Time::ZERO,
+    };
+    let apart = (one + gap).get();
+    let arrivals: Vec<Time> = (0..(EVEN.1 / apart) as u32)
+        .map(|i| Time::saturating(f64::from(i) * apart))
+        .collect();
+    let load = replica.drive(&arrivals, rule, &AtomicBool::new(false))?;
+    let mut service: Vec<Time> = load
+        .batches
+        .iter()
+        .filter(|batch| batch.end.get() > EVEN.0)
+        .map(ServedBatch::service)
+        .collect();
+    let _ = HoldUps::taken_from(&mut service);
+    let total: Time = service.iter().copied().sum();
+    let count = service.len().max(1) as u32;
+    Ok((total.scaled(1.0 / f64::from(count)), count))
 }
 
 /// Drops what was met too long before `now`.

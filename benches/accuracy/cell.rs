@@ -1,7 +1,7 @@
 //! Running the cells of one model.
 
 use crate::{
-    calibrating::{LARGEST, LONG_VISIT, Rolling, VISIT},
+    calibrating::{FAST, LARGEST, LONG_VISIT, Rolling, VISIT},
     grid::Wanted,
     judging::{Cell, Loaded, judge},
 };
@@ -39,11 +39,9 @@ const REQUESTS_AIMED_AT: f64 = 1000.0;
 const SHORTEST: f64 = 14.0;
 const LONGEST: f64 = 60.0;
 
-/// Inferences shorter than this many seconds are loaded for so many seconds at
-/// least: a burst of interference of a few milliseconds is nothing to long ones, and
+/// Inferences shorter than [`FAST`] are loaded for so many seconds at least: a burst of interference of a few milliseconds is nothing to long ones, and
 /// to these a queue of hundreds, so that the p95 of a short run is a matter of chance.
-const FAST: f64 = 0.001;
-const SHORTEST_OF_FAST: f64 = 20.0;
+const SHORTEST_OF_FAST: f64 = 16.0;
 
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long,

@@ -1,7 +1,7 @@
 //! The child's side: loads sessions, runs what it is asked to, times it.
 
 use super::{
-    gaps::{AfterGaps, after_gaps, arrivals, by_length, usual},
+    gaps::after_gaps,
     guard::kibibytes,
     inputs::{Turns, bytes_of, first_input, prepared, sets_of},
     processor::processor_time,
@@ -287,37 +287,8 @@ impl Loaded {
 
     /// Back to back, after each gap, back to back again: the comparison is with
     /// the same seconds, so that drift between visits falls out. Waits as an
-    /// instance of a replica does, and counts from the end of the gap. Gaps as
-    /// short as those under load come in a replica.
+    /// instance of a replica does, and counts from the end of the gap.
     fn idle(&mut self, batch_size: u32, gaps: &[(Time, u32)]) -> Result<Answer> {
-        let begun = processor_time();
-        let (short, long) = by_length(gaps);
-        let (back_to_back, mut after) = self.after_long_gaps(batch_size, &long)?;
-        if batch_size == 1 && !short.is_empty() {
-            let mut served = |gap| -> Result<(Time, u32)> {
-                let rule = Rule {
-                    max_batch: 1,
-                    window: Time::ZERO,
-                };
-                match self.drive(&arrivals(back_to_back, gap), rule) {
-                    (_, Some(failure)) => Err(Error::machine(failure)),
-                    (batches, None) => Ok(usual(&batches, back_to_back)),
-                }
-            };
-            let (without, _) = served(Time::ZERO)?;
-            for (gap, _) in short.into_iter().rev() {
-                let (mean, times) = served(gap)?;
-                after.insert(0, (gap, back_to_back.scaled(mean.ratio(without)), times));
-            }
-        }
-        Ok(Answer::Idled {
-            back_to_back,
-            after,
-            inference_cpu: processor_time() - begun,
-        })
-    }
-
-    fn after_long_gaps(&mut self, batch_size: u32, gaps: &[(Time, u32)]) -> Result<AfterGaps> {
         self.prepare(batch_size)?;
         let inputs = self.inputs.get(&batch_size).map_or(&[][..], Vec::as_slice);
         let cores = self.request.cores.first().map_or(&[][..], Vec::as_slice);
@@ -325,8 +296,9 @@ impl Loaded {
             .sessions
             .first_mut()
             .ok_or_else(|| Error::machine("no session is loaded"))?;
+        let begun = processor_time();
         // A thread of its own, to be kept to a core.
-        std::thread::scope(|scope| {
+        let (back_to_back, after) = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 keep_calling_thread(cores);
                 sleep_precisely();
@@ -340,6 +312,11 @@ impl Loaded {
             thread
                 .join()
                 .unwrap_or_else(|_| Err(Error::machine("the measuring thread ended early")))
+        })?;
+        Ok(Answer::Idled {
+            back_to_back,
+            after,
+            inference_cpu: processor_time() - begun,
         })
     }
 
