@@ -49,12 +49,15 @@ pub const VISIT: f64 = 0.080;
 /// shorter than a stretch of load it would not be met as often.
 pub const LONG_VISIT: f64 = 0.4;
 
-/// Gaps between requests under load, in milliseconds, for inferences shorter than
-/// so many seconds. A replica is loaded evenly with them until the second of these
-/// moments, and counted from the first: what is back to back becomes faster for a
-/// tenth of a second, what is loaded to a third of its time never as fast.
-const UNDER_LOAD_MS: [f64; 2] = [0.01, 0.05];
+/// Inferences shorter than this many seconds are fast.
 pub const FAST: f64 = 0.001;
+
+/// Gaps between requests for fast ones under load, in milliseconds.
+const UNDER_LOAD_MS: [f64; 2] = [0.01, 0.05];
+
+/// A replica is loaded evenly with them until the second of these moments, in
+/// seconds, and counted from the first: what is back to back becomes faster for a
+/// tenth of a second, what is loaded to a third of its time never as fast.
 const EVEN: (f64, f64) = (0.1, 0.25);
 
 /// A visit of one batch size.

@@ -1,6 +1,6 @@
 //! Interference: how the pace of an instance changed from millisecond to
-//! millisecond because of others on the machine: a neighbour on the other thread of
-//! its core, in its caches, on its memory.
+//! millisecond because of others on the machine: most likely a neighbour on the other
+//! thread of its core, in its caches, on its memory.
 //!
 //! Service times drawn one by one spread a slow spell over the whole run. It comes
 //! in one piece: a spell in which everything takes 1.3 times as long overloads an
@@ -157,14 +157,8 @@ impl InterferenceTrace {
 
     /// How many blocks there are, at least one.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.blocks.len()
-    }
-
-    /// Never.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
     }
 
     /// The factor in a window of a block; 1 beyond the last.
@@ -258,7 +252,7 @@ mod tests {
         assert_eq!(InterferenceTrace::new(&met), None);
         met.add(&Interference::met(&visit(125.0, 1.2)));
         let trace = InterferenceTrace::new(&met).unwrap();
-        assert_eq!(trace.len(), 6);
+        assert_eq!(trace.count(), 6);
         let done: f64 = (0..6)
             .flat_map(|block| (0..BLOCK).map(move |window| (block, window)))
             .map(|(block, window)| 1.0 / trace.factor(block, window))

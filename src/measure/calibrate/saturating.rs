@@ -26,7 +26,7 @@ pub(super) fn sizes(max_batch: u32) -> Vec<u32> {
 }
 
 /// What is to be run without pause.
-pub(super) struct Plan {
+pub(super) struct Sequence {
     /// The sizes of the batches, in their order.
     pub(super) in_turn: Vec<u32>,
     /// What ends before is not counted.
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     instances: usize,
 }
 
-impl Plan {
+impl Sequence {
     /// So many seconds of batches, given what each size takes, the smallest first.
     /// Each size is half as frequent as the one before it (1, 2, 1, 4, 1, 2, 1, 8,
     /// …), and where they are short each comes some times in a row.
@@ -101,12 +101,12 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn plan(duration: f64, each: &[(u32, f64)]) -> Plan {
+    fn sequence(duration: f64, each: &[(u32, f64)]) -> Sequence {
         let each: Vec<(u32, Time)> = each
             .iter()
             .map(|(size, time)| (*size, Time::saturating(*time)))
             .collect();
-        Plan::new(&each, Time::saturating(duration), 1)
+        Sequence::new(&each, Time::saturating(duration), 1)
     }
 
     #[test]
@@ -115,19 +115,19 @@ mod tests {
         assert_eq!(sizes(6), [1, 2, 4, 6]);
         assert_eq!((sizes(1), sizes(0)), (vec![1], vec![1]));
         let each = [(1, 0.010), (2, 0.020), (4, 0.040), (8, 0.080)];
-        assert_eq!(plan(0.1, &each).in_turn, [1, 2, 1, 4, 1, 2, 1, 8]);
+        assert_eq!(sequence(0.1, &each).in_turn, [1, 2, 1, 4, 1, 2, 1, 8]);
         let short = [(1, 10e-6), (2, 20e-6)];
-        let short = plan(0.001, &short).in_turn;
+        let short = sequence(0.001, &short).in_turn;
         assert_eq!(
             short[..16],
             [1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 2, 2, 2, 2]
         );
-        assert_eq!(plan(0.1, &[(1, 1.0)]).in_turn, [1, 1]);
+        assert_eq!(sequence(0.1, &[(1, 1.0)]).in_turn, [1, 1]);
     }
 
     #[test]
     fn what_was_run_while_cold_does_not_count() {
-        let plan = plan(0.1, &[(1, 0.001)]);
+        let sequence = sequence(0.1, &[(1, 0.001)]);
         let served: Vec<ServedBatch> = (0..100)
             .map(|i| ServedBatch {
                 first: i,
@@ -139,7 +139,7 @@ mod tests {
                 failed: false,
             })
             .collect();
-        let Answer::Saturated { by_size, .. } = plan.came_to(&served) else {
+        let Answer::Saturated { by_size, .. } = sequence.came_to(&served) else {
             panic!("another answer");
         };
         // 40 ms of lead-in: 39 end before.

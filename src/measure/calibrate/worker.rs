@@ -6,7 +6,7 @@ use super::{
     inputs::{Turns, bytes_of, first_input, prepared, sets_of},
     processor::processor_time,
     protocol::{Answer, LoadRequest, Request},
-    saturating::{Plan, sizes},
+    saturating::{Sequence, sizes},
     visit::{Share, timed, told_by_instances},
 };
 use crate::{
@@ -405,12 +405,12 @@ impl Loaded {
         for size in sizes(max_batch) {
             each.push((size, self.shortest(size)?));
         }
-        let plan = Plan::new(&each, duration, self.sessions.len());
-        let in_turn = plan.in_turn.clone();
+        let sequence = Sequence::new(&each, duration, self.sessions.len());
+        let in_turn = sequence.in_turn.clone();
         let (served, failure) = self.crewed(|crew| drive_sizes(crew, in_turn, &STOP));
         match failure {
             Some(failure) => Err(Error::machine(failure)),
-            None => Ok(plan.came_to(&served)),
+            None => Ok(sequence.came_to(&served)),
         }
     }
 

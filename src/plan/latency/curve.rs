@@ -31,7 +31,8 @@ pub struct LatencyCurve {
     /// the single service times. None where it was not measured.
     pub hold_ups: Option<HoldUpRate>,
     /// How the pace of an instance changes from millisecond to millisecond; none
-    /// where that was not measured.
+    /// where that was not measured. The single service times hold it as well, one by
+    /// one: their spread counts it a second time, without its length.
     pub interference: Option<InterferenceTrace>,
     /// Where the curve came from.
     pub source: Source,

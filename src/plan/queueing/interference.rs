@@ -5,6 +5,8 @@
 //! numbers).
 
 use crate::profile::interference::{BLOCK, InterferenceTrace, WINDOW};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::SplitMix64;
 
 /// Keeps these draws apart from those of the other streams of a seed.
 const TAG: u64 = 0x696e_7465_7266_6572;
@@ -66,18 +68,15 @@ impl<'t> Interfering<'t> {
         let window = (now / WINDOW) as u64;
         let (block, place) = (window / BLOCK as u64, window % BLOCK as u64);
         // The high half of a 64 × 64 bit product: uniform.
-        let draw = u128::from(mixed(self.seed ^ block)) * trace.len() as u128;
+        let draw = u128::from(mixed(self.seed ^ block)) * trace.count() as u128;
         self.factor = trace.factor((draw >> 64) as usize, place as usize);
         self.until = (window + 1) as f64 * WINDOW;
     }
 }
 
-/// The output function of `SplitMix64` (Steele, Lea, Flood 2014).
+/// A number that has nothing left of the order of its seeds.
 fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    SplitMix64::seed_from_u64(seed).next_u64()
 }
 
 #[cfg(test)]
