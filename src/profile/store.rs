@@ -136,6 +136,7 @@ pub fn parse(named: &str, text: &str) -> Result<Calibration> {
     }
     let calibration: Calibration = serde_json::from_str(text).map_err(|error| {
         Error::bad_input(format!("`{named}` is not a saved calibration: {error}"))
+            .hint("`advisor calibrate` makes one and says where it is kept")
     })?;
     if calibration
         .rows
@@ -167,7 +168,7 @@ pub fn parse(named: &str, text: &str) -> Result<Calibration> {
         .find(|row| !row.interference.is_possible())
     {
         return Err(Error::bad_input(format!(
-            "`{named}` cannot be true: {}, batch {}, has an interference that is no list of whole blocks of factors above 0",
+            "`{named}` cannot be true: {}, batch {}, has an interference that is no list of whole blocks of factors between 0 and 1000",
             row.layout, row.batch_size
         ))
         .hint("measure again with `--recalibrate`; a calibration is not to be edited"));
