@@ -4,9 +4,10 @@ use advisor::{
     error::Result,
     measure::{
         calibrate::gaps::{GAPS_MS, in_one_visit},
-        replica::{Rule, ServedBatch},
+        replica::Rule,
         serve::process::{Gaps, ReplicaProcess, Visit},
     },
+    plan::queueing::ServiceTimes,
     profile::{
         calibration::{
             Calibration, Device, Fingerprint, IdleGap, ModelClass, ModelSummary, Overheads, Round,
@@ -18,7 +19,9 @@ use advisor::{
         machine::Machine,
     },
     stats::Sample,
-    units::{Bytes, Count, Flops, Time},
+    units::{Bytes, Count, Flops, Rate, Time},
+    verify::{Schedule, dispatch_delay, dispatch_load},
+    workload::Arrivals,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -52,13 +55,21 @@ pub const LONG_VISIT: f64 = 0.4;
 /// Inferences shorter than this many seconds are fast.
 pub const FAST: f64 = 0.001;
 
-/// Gaps between requests for fast ones under load, in milliseconds.
+/// Mean gaps of fast ones under load, in milliseconds; shorter than those that a
+/// thread sleeps through.
 const UNDER_LOAD_MS: [f64; 2] = [0.01, 0.05];
+const SLEPT_THROUGH_MS: f64 = 0.12;
 
-/// A replica is loaded evenly with them until the second of these moments, in
-/// seconds, and counted from the first: what is back to back becomes faster for a
-/// tenth of a second, what is loaded to a third of its time never as fast.
-const EVEN: (f64, f64) = (0.1, 0.25);
+/// A replica is loaded with them until the second of these moments, in seconds, and
+/// counted from the first: what is back to back becomes faster for a tenth of a
+/// second, what is loaded to a third of its time never as fast.
+const LIGHTLY: (f64, f64) = (0.1, 0.25);
+
+/// No batching.
+const SINGLY: Rule = Rule {
+    max_batch: 1,
+    window: Time::ZERO,
+};
 
 /// A visit of one batch size.
 struct Kept {
@@ -83,6 +94,7 @@ pub struct Rolling {
     begun: Instant,
     rows: BTreeMap<(SessionLayout, u32), VecDeque<Kept>>,
     idle: BTreeMap<SessionLayout, VecDeque<Gaps>>,
+    dispatch: BTreeMap<SessionLayout, VecDeque<f64>>,
     /// Visits for which hold-ups are remembered: when, the time of service without
     /// them, and they.
     hold_ups: BTreeMap<SessionLayout, VecDeque<(Time, Time, HoldUps)>>,
@@ -96,6 +108,7 @@ impl Rolling {
             begun: Instant::now(),
             rows: BTreeMap::new(),
             idle: BTreeMap::new(),
+            dispatch: BTreeMap::new(),
             hold_ups: BTreeMap::new(),
             interference: BTreeMap::new(),
         }
@@ -151,12 +164,15 @@ impl Rolling {
         let layout = replica.layout;
         let latest = self.rows.get(&(layout, 1)).and_then(|kept| kept.back());
         let one = latest.map_or(1e-3, Kept::undisturbed);
-        let one = Time::saturating(one);
-        let long = in_one_visit(&GAPS_MS.map(Time::from_millis), one);
-        let mut gaps = replica.after_gaps(1, long)?;
+        // As long as usual, as what is laid beside it: others interfere with both.
+        let one = Time::saturating(one * self.interference_met(layout).slowdown());
+        let under_load = |gap: &Time| one.get() < FAST && gap.as_millis() < SLEPT_THROUGH_MS;
+        let mut long = GAPS_MS.map(Time::from_millis).to_vec();
+        long.retain(|gap| !under_load(gap));
+        let mut gaps = replica.after_gaps(1, in_one_visit(&long, one))?;
         let short = UNDER_LOAD_MS.map(Time::from_millis);
-        for gap in short.into_iter().filter(|_| one.get() < FAST) {
-            let (after, times) = served_after(replica, one, gap)?;
+        for (gap, seed) in short.into_iter().filter(under_load).zip(1..) {
+            let (after, times) = served_lightly(replica, one, (gap, seed))?;
             let after = gaps.back_to_back.scaled(after.ratio(one));
             gaps.after.push((gap, after, times));
         }
@@ -166,6 +182,27 @@ impl Rolling {
             kept.pop_front();
         }
         Ok(())
+    }
+
+    /// Shows a layout how long a batch that is due waits.
+    pub fn dispatch(&mut self, replica: &mut ReplicaProcess, service: &ServiceTimes) -> Result<()> {
+        let layout = replica.layout;
+        let Some(schedule) = dispatch_load(service, layout.instances)? else {
+            return Ok(());
+        };
+        let load = replica.drive(schedule.arrivals(), SINGLY, &AtomicBool::new(false))?;
+        let kept = self.dispatch.entry(layout).or_default();
+        kept.push_back(dispatch_delay(&load.batches).get());
+        if kept.len() > ROUNDS {
+            kept.pop_front();
+        }
+        Ok(())
+    }
+
+    /// How long a batch that is due waits; zero where it was not looked at.
+    pub fn dispatch_delay(&self, layout: SessionLayout) -> Time {
+        let seen = self.dispatch.get(&layout).into_iter().flatten().copied();
+        Sample::new(seen.collect()).map_or(Time::ZERO, |s| Time::saturating(s.median()))
     }
 
     /// How much longer the batches of the latest round took than those of all
@@ -255,11 +292,10 @@ impl Rolling {
     fn idle_gaps(&self) -> Vec<IdleGap> {
         let mut found = Vec::new();
         for (&layout, visits) in &self.idle {
-            for gap in UNDER_LOAD_MS
-                .into_iter()
-                .chain(GAPS_MS)
-                .map(Time::from_millis)
-            {
+            let mut gaps = [UNDER_LOAD_MS.to_vec(), GAPS_MS.to_vec()].concat();
+            gaps.sort_by(f64::total_cmp);
+            gaps.dedup();
+            for gap in gaps.into_iter().map(Time::from_millis) {
                 let seen: Vec<(f64, u32)> = visits
                     .iter()
                     .filter_map(|visit| {
@@ -284,24 +320,29 @@ impl Rolling {
     }
 }
 
-/// The mean service time of single items that come so long after the one before
-/// has ended, hold-ups not counted, and of how many.
-fn served_after(replica: &mut ReplicaProcess, one: Time, gap: Time) -> Result<(Time, u32)> {
-    let rule = Rule {
-        max_batch: 1,
-        window: Time::ZERO,
-    };
-    let apart = (one + gap).get();
-    let arrivals: Vec<Time> = (0..(EVEN.1 / apart) as u32)
-        .map(|i| Time::saturating(f64::from(i) * apart))
-        .collect();
-    let load = replica.drive(&arrivals, rule, &AtomicBool::new(false))?;
-    let mut service: Vec<Time> = load
-        .batches
-        .iter()
-        .filter(|batch| batch.end.get() > EVEN.0)
-        .map(ServedBatch::service)
-        .collect();
+/// The mean service time of single items that come at random, so that the instance
+/// is idle so long between them in the mean, hold-ups not counted, and of how many.
+fn served_lightly(
+    replica: &mut ReplicaProcess,
+    one: Time,
+    (gap, seed): (Time, u64),
+) -> Result<(Time, u32)> {
+    let schedule = Schedule::new(
+        &Arrivals::Poisson,
+        Rate::saturating(1.0 / (one + gap).get()),
+        (Time::saturating(LIGHTLY.1), u32::MAX),
+        seed,
+    )?;
+    let load = replica.drive(schedule.arrivals(), SINGLY, &AtomicBool::new(false))?;
+    let mut free = Time::ZERO;
+    let mut service = Vec::new();
+    for batch in &load.batches {
+        let counts = batch.end.get() > LIGHTLY.0;
+        if counts && (batch.due - free).as_millis() < SLEPT_THROUGH_MS {
+            service.push(batch.service());
+        }
+        free = batch.end;
+    }
     let _ = HoldUps::taken_from(&mut service);
     let total: Time = service.iter().copied().sum();
     let count = service.len().max(1) as u32;

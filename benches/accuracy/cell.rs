@@ -34,14 +34,20 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-/// Requests that a cell's p95 should rest on, and what that may take.
+/// Requests that a cell's p95 should rest on, and how long a load may take.
 const REQUESTS_AIMED_AT: f64 = 1000.0;
 const SHORTEST: f64 = 14.0;
 const LONGEST: f64 = 60.0;
 
-/// Inferences shorter than [`FAST`] are loaded for so many seconds at least: a burst of interference of a few milliseconds is nothing to long ones, and
-/// to these a queue of hundreds, so that the p95 of a short run is a matter of chance.
+/// Inferences shorter than [`FAST`] are loaded for so many seconds at least: a burst
+/// of interference of a few milliseconds is nothing to long ones, and to these a
+/// queue of hundreds, so that the p95 of a short run is a matter of chance.
 const SHORTEST_OF_FAST: f64 = 16.0;
+
+/// That is enough up to this utilisation. Above, what is as certain takes as many
+/// times as long as the square of the share that is left over is smaller (Whitt
+/// 1989, Planning queueing simulations, Management Science 35).
+const EASY: f64 = 0.5;
 
 /// The load comes in stretches, with calibration before each, since the machine
 /// drifts within seconds. So many inferences of a single item a stretch is long,
@@ -210,6 +216,13 @@ impl Bench<'_> {
             }
             self.calibrate(cell, replicas, rolling, stretch)?;
             let (curve, service) = self.service(cell, rolling)?;
+            let replica = replicas
+                .get_mut(&self.layout(cell))
+                .ok_or_else(|| Error::machine("the layout was not started"))?;
+            if stretch.is_multiple_of(GAPS_EVERY) {
+                rolling.dispatch(replica, &service.value)?;
+            }
+            let service = service.with_dispatch(rolling.dispatch_delay(self.layout(cell)));
             let planned = match plan {
                 Some(planned) => planned,
                 None => *plan.insert(Planned::of(cell, &service.value)?),
@@ -221,9 +234,6 @@ impl Bench<'_> {
                 (planned.length, MOST_REQUESTS),
                 seed * 1000 + stretch as u64,
             )?;
-            let replica = replicas
-                .get_mut(&self.layout(cell))
-                .ok_or_else(|| Error::machine("the layout was not started"))?;
             let before = LoadSnapshot::take();
             let load = replica.drive(schedule.arrivals(), rule, &AtomicBool::new(false))?;
             let disturbance = load::between(&before, &LoadSnapshot::take());
@@ -258,7 +268,9 @@ impl Planned {
         } else {
             SHORTEST
         };
-        let total = (REQUESTS_AIMED_AT / rate.get()).clamp(shortest, LONGEST);
+        let easy = (REQUESTS_AIMED_AT / rate.get()).clamp(shortest, LONGEST);
+        let harder = ((1.0 - EASY) / (1.0 - cell.utilisation)).powi(2).max(1.0);
+        let total = f64::min(easy * harder, LONGEST);
         let stretches = (total / f64::max(STRETCH, INFERENCES * one)).max(STRETCHES);
         let stretches = stretches.round();
         Ok(Self {

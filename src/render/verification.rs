@@ -159,6 +159,12 @@ fn facts(verification: &Verification) -> Vec<(String, String)> {
             measured.lateness.p50, measured.lateness.p99, measured.lateness.max
         ),
     ));
+    if let Some(delay) = verification.dispatch_delay {
+        facts.push((
+            "dispatch".to_owned(),
+            format!("{delay} from when a batch is due to its begin, measured here and counted"),
+        ));
+    }
     if let Some(overhead) = verification.http_overhead {
         facts.push((
             "HTTP adds".to_owned(),

@@ -10,6 +10,7 @@
 //! - [`Verification`]: all of it, with the judgement.
 //! - [`Ledger`]: every verification, kept.
 
+mod dispatch;
 mod forecast;
 mod ledger;
 mod observed;
@@ -20,6 +21,7 @@ mod schedule;
 mod starts;
 mod verification;
 
+pub use dispatch::{dispatch_delay, dispatch_load};
 pub use forecast::{Forecast, Span, forecast, service_range};
 pub use ledger::{Compared, Entry, LEAST_ENTRIES, Ledger, Spread};
 pub use observed::{Lateness, Observed, Outcome};

@@ -133,7 +133,10 @@ pub fn recorded_service_times(
                 relative: spread(works, means, items),
             })
             .collect();
-        ServiceTimes::new(points, IdleSlowdown::new(&factors).ok())
+        let idle = IdleSlowdown::new(&factors)
+            .ok()
+            .map(IdleSlowdown::of_each_gap);
+        ServiceTimes::new(points, idle)
     };
     let service = service_times(&works, &all)?;
     let (held, times) = take_hold_ups(batches, &mut works);

@@ -85,6 +85,14 @@ pub struct Verification {
         skip_serializing_if = "Option::is_none"
     )]
     pub http_overhead: Option<Time>,
+    /// How long a batch that is due waits until it begins, where inferences are so
+    /// short that it counts; the predictions have it.
+    #[serde(
+        rename = "dispatch_delay_s",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dispatch_delay: Option<Time>,
     /// The objectives and how many requests missed them.
     pub objectives: Vec<ObjectiveCount>,
     /// Whether the prediction held.

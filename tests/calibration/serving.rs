@@ -67,6 +67,8 @@ fn a_replica_is_driven_and_everything_is_told() {
     assert!(p95 > 0.0005, "{p95}");
     let http = json["http_overhead_s"].as_f64().unwrap();
     assert!(http > 1e-6 && http < 0.02, "{http}");
+    let dispatch = json["dispatch_delay_s"].as_f64().unwrap();
+    assert!(dispatch > 0.0 && dispatch < 0.001, "{dispatch}");
     let ledger = std::fs::read_to_string(bench.folder.join("verifications.jsonl")).unwrap();
     assert_eq!(ledger.lines().count(), 1);
 }

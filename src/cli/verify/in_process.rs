@@ -24,15 +24,19 @@ use crate::{
             process::{Load, ReplicaProcess, Served},
         },
     },
-    plan::{latency::LatencyCurve, queueing::ServiceRange},
+    plan::{
+        latency::LatencyCurve,
+        queueing::{ServiceRange, ServiceTimes},
+    },
     profile::{
         calibration::{Calibration, Device, SessionLayout},
         store,
     },
     units::{Fraction, Time},
     verify::{
-        Forecast, ObjectiveCount, Observed, Schedule, Target, Verification, explaining_factor,
-        forecast, judge, recorded_service_times, replay, replay_recorded, service_range,
+        Forecast, ObjectiveCount, Observed, Schedule, Target, Verification, dispatch_delay,
+        dispatch_load, explaining_factor, forecast, judge, recorded_service_times, replay,
+        replay_recorded, service_range,
     },
     workload::{Arrivals, Batcher, Percentile, ServingConfiguration},
 };
@@ -84,8 +88,6 @@ pub(super) fn in_process(
         (args.time, MOST_REQUESTS),
         args.seed,
     )?;
-    let predicted = forecast(&service, configuration, (&Arrivals::Poisson, question.rate))?;
-
     output::note(
         global,
         &format!(
@@ -105,6 +107,9 @@ pub(super) fn in_process(
     let mut replica = ReplicaProcess::start(&served, layout, &bench.launcher(&device)?, None)?;
     let max_batch = configuration.effective_max_batch();
     replica.warm(max_batch)?;
+    let dispatch_delay = dispatch(&mut replica, &service.value)?;
+    let service = service.with_dispatch(dispatch_delay.unwrap_or_default());
+    let predicted = forecast(&service, configuration, (&Arrivals::Poisson, question.rate))?;
     let before = LoadSnapshot::take();
     let load = replica.drive(
         schedule.arrivals(),
@@ -131,11 +136,25 @@ pub(super) fn in_process(
         layout,
         own_cores,
         http_overhead,
+        dispatch_delay,
         load,
         schedule,
         disturbance,
     };
     laid_beside(question, (&service, predicted), ran)
+}
+
+/// How long a batch that is due waits until it begins, where that counts.
+fn dispatch(replica: &mut ReplicaProcess, service: &ServiceTimes) -> Result<Option<Time>> {
+    let Some(schedule) = dispatch_load(service, replica.layout.instances)? else {
+        return Ok(None);
+    };
+    let singly = Rule {
+        max_batch: 1,
+        window: Time::ZERO,
+    };
+    let load = replica.drive(schedule.arrivals(), singly, interrupt::flag())?;
+    Ok(Some(dispatch_delay(&load.batches)))
 }
 
 /// A run with what is told of it.
@@ -145,6 +164,7 @@ struct Ran {
     layout: SessionLayout,
     own_cores: bool,
     http_overhead: Option<Time>,
+    dispatch_delay: Option<Time>,
     load: Load,
     schedule: Schedule,
     disturbance: Disturbance,
@@ -190,6 +210,7 @@ fn laid_beside(
         service_factor,
         measured,
         http_overhead: ran.http_overhead,
+        dispatch_delay: ran.dispatch_delay,
         objectives: question
             .objectives
             .iter()

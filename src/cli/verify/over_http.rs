@@ -176,6 +176,7 @@ fn laid_beside(question: &Question, ran: Ran<'_>) -> Result<Verification> {
         from_recorded: None,
         service_factor: None,
         http_overhead: overhead,
+        dispatch_delay: None,
         objectives: question
             .objectives
             .iter()

@@ -12,7 +12,7 @@ use crate::{
 
 /// Idle gaps that are measured, in milliseconds: from the pauses within a burst
 /// to those of ten requests per second.
-pub const GAPS_MS: [f64; 5] = [0.2, 1.0, 5.0, 20.0, 100.0];
+pub const GAPS_MS: [f64; 6] = [0.05, 0.2, 1.0, 5.0, 20.0, 100.0];
 
 /// Seconds spent on one gap in one visit.
 const PER_GAP: f64 = 0.015;
@@ -101,7 +101,7 @@ mod tests {
                 .map(|(_, times)| times)
                 .collect()
         };
-        assert_eq!(times(10e-6), [20, 14, 2, 1, 1]);
-        assert_eq!(times(0.1), [1; 5]);
+        assert_eq!(times(10e-6), [20, 20, 14, 2, 1, 1]);
+        assert_eq!(times(0.1), [1; 6]);
     }
 }

@@ -97,11 +97,12 @@ pub(super) fn run(
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     let trace = service.interference();
     let mut interfering = Interfering::of_instances(trace, input.seed, (0, server.instances));
+    let mut idling = vec![service.idling(); server.instances];
     let mut before = 0.0;
     loop {
         let busy = server.instances - idle.len();
         let (ending, next_end) = first_end(&clocks, service, busy, before);
-        let next_start = next_departure(&idle, &server, &input, head);
+        let next_start = next_departure(&idle, (&server, service.dispatch()), &input, head);
         let now = next_end.min(next_start);
         if now.is_infinite() {
             break;
@@ -140,7 +141,7 @@ pub(super) fn run(
                 break;
             }
         }
-        while next_departure(&idle, &server, &input, head) <= now {
+        while next_departure(&idle, (&server, service.dispatch()), &input, head) <= now {
             let Some((since, instance)) = idle.pop_front() else {
                 break;
             };
@@ -151,8 +152,9 @@ pub(super) fn run(
             }
             clock.rebase();
             // A hold-up counts at the pace of an instance that runs alone.
-            let relative = clock.draw.relative(input.codes[head], now - since)
-                * interfering[instance].factor(now);
+            let gap = idling[instance].after(now - since);
+            let relative =
+                clock.draw.relative(input.codes[head], gap) * interfering[instance].factor(now);
             let alone = service.mean_seconds(items, 1);
             let extra =
                 coming.during(relative * alone) + held_up(&input, &mut hold_up, head + items);
@@ -188,10 +190,15 @@ fn first_end(clocks: &[Clock<'_>], service: &ServiceTimes, busy: usize, now: f64
 /// When the batch that begins with `head` leaves on the instance that is idle
 /// longest; infinite where there is no such batch or instance.
 #[inline]
-fn next_departure(idle: &VecDeque<Idle>, server: &Server, input: &Input<'_>, head: usize) -> f64 {
+fn next_departure(
+    idle: &VecDeque<Idle>,
+    (server, dispatch): (&Server, f64),
+    input: &Input<'_>,
+    head: usize,
+) -> f64 {
     match idle.front() {
         Some((since, _)) if head < input.unit_arrivals.len() => {
-            departure(server, input, head, *since) + late(input, head)
+            departure(server, input, head, *since) + late(input, head) + dispatch
         }
         _ => f64::INFINITY,
     }

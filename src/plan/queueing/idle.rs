@@ -13,11 +13,50 @@ use crate::units::Time;
 /// threads of an AMD EPYC Turin, median of 12 visits): 6, 33, 120, 130 and
 /// 143 µs on 4.8 µs for a single item; 8, 29, 132, 142 and 161 µs on 8.7 µs for
 /// eight of them.
+///
+/// Short gaps have no such effect each: it is the mean of them that counts, for the
+/// batches without a gap too. A tree ensemble that takes 17.9 µs back to back took,
+/// under Poisson load at utilisation 0.3, 18.9 µs after no gap, 18.6 after up to
+/// 20 µs, 18.7 after 50 to 100, and 20.2 after 100 to 300 (the same machine).
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdleSlowdown {
     pieces: Vec<Piece>,
     /// The factor after the last point.
     last: f64,
+    /// Gaps up to so many seconds are short.
+    short: f64,
+}
+
+/// Seconds that a processor is kept in a wait, since nobody sleeps as short as
+/// that: what comes before and after is warm.
+const SHORT: f64 = 120e-6;
+
+/// How much the latest gap counts in the mean of the short ones.
+const LATEST: f64 = 1.0 / 64.0;
+
+/// How idle one instance was of late.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Idling {
+    short: f64,
+    /// Mean gap, none counted as more than short.
+    usual: f64,
+}
+
+impl Idling {
+    pub(super) fn new(slowdown: Option<&IdleSlowdown>) -> Self {
+        Self {
+            short: slowdown.map_or(0.0, |idle| idle.short),
+            usual: 0.0,
+        }
+    }
+
+    /// The gap that counts for a batch that comes after a gap of that many seconds.
+    #[inline]
+    pub(super) fn after(&mut self, gap: f64) -> f64 {
+        let counts = gap.max(self.usual);
+        self.usual += (gap.min(self.short) - self.usual) * LATEST;
+        counts
+    }
 }
 
 /// A stretch of the function up to a gap, with its value and slope at the start.
@@ -69,7 +108,14 @@ impl IdleSlowdown {
         Ok(Self {
             pieces: pieces.collect(),
             last: kept.last().map_or(1.0, |last| last.1),
+            short: SHORT,
         })
+    }
+
+    /// The same where every gap is known to have had an effect of its own.
+    #[must_use]
+    pub fn of_each_gap(self) -> Self {
+        Self { short: 0.0, ..self }
     }
 
     /// The factor after an idle gap.
@@ -125,5 +171,24 @@ mod tests {
         assert!(IdleSlowdown::new(&[]).is_err());
         assert!(IdleSlowdown::new(&[(ms(2.0), 1.1), (ms(1.0), 1.2)]).is_err());
         assert!(IdleSlowdown::new(&[(ms(2.0), f64::NAN)]).is_err());
+    }
+
+    #[test]
+    fn of_short_gaps_the_mean_counts_and_long_ones_count_themselves() {
+        let slowdown = IdleSlowdown::new(&[(ms(1.0), 1.4)]).unwrap();
+        let mut idling = Idling::new(Some(&slowdown));
+        assert!(idling.after(f64::INFINITY).is_infinite());
+        for _ in 0..1000 {
+            idling.after(0.0);
+            idling.after(80e-6);
+        }
+        assert!((idling.after(0.0) - 40e-6).abs() < 2e-6);
+        assert!((idling.after(5e-3) - 5e-3).abs() < 1e-12);
+        for none in [Some(slowdown.of_each_gap()), None] {
+            let mut each = Idling::new(none.as_ref());
+            for gap in [f64::INFINITY, 80e-6, 0.0] {
+                assert!(each.after(gap) == gap);
+            }
+        }
     }
 }

@@ -98,10 +98,12 @@ fn single(service: &ServiceTimes, input: Input<'_>, sink: &mut impl Sink) -> Tal
     let mut free = f64::NEG_INFINITY;
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     let mut interfering = Interfering::new(service.interference(), input.seed, (0, 0));
+    let mut idling = service.idling();
     for (request, (unit, code)) in input.unit_arrivals.iter().zip(input.codes).enumerate() {
         let arrival = unit * input.interval;
-        let start = arrival.max(free);
-        let seconds = draw.seconds(*code, start - free) * interfering.factor(start);
+        let start = arrival.max(free) + service.dispatch();
+        let gap = idling.after(start - free);
+        let seconds = draw.seconds(*code, gap) * interfering.factor(start);
         let seconds = seconds + coming.during(seconds);
         free = start + seconds;
         sink.served(request, start - arrival, free - arrival);
@@ -131,12 +133,15 @@ fn batched(
     let mut coming = Coming::new(service.hold_ups(), input.seed, 0);
     let trace = service.interference();
     let mut interfering = Interfering::of_instances(trace, input.seed, (0, server.instances));
+    let mut idling = vec![service.idling(); server.instances];
     while head < input.unit_arrivals.len() {
         let (slot, since) = earliest(&free);
-        let start = departure(&server, &input, head, since) + late(&input, head);
+        let start =
+            departure(&server, &input, head, since) + late(&input, head) + service.dispatch();
         let items = boarding(&server, &input, head, start);
-        let seconds = draws[items - 1].seconds(input.codes[head], start - since)
-            * interfering[slot].factor(start);
+        let gap = idling[slot].after(start - since);
+        let seconds =
+            draws[items - 1].seconds(input.codes[head], gap) * interfering[slot].factor(start);
         let seconds =
             seconds + coming.during(seconds) + held_up(&input, &mut hold_up, head + items);
         let end = start + seconds;

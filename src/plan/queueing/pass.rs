@@ -124,4 +124,39 @@ mod tests {
         // 20 ms of service in 8 ms of arrivals.
         assert!((passed.utilisation.get() - 1.0).abs() < 1e-12);
     }
+
+    /// What two instances that slow each other, or not, make of these arrivals where
+    /// batches of up to four begin late: with latencies in milliseconds.
+    fn dispatched(arrivals: &[f64], both: f64, delay: f64) -> Vec<f64> {
+        let ms = Time::from_millis;
+        let point = |batch| ServicePoint {
+            batch,
+            mean_by_busy: vec![ms(10.0), ms(both)],
+            relative: Vec::new(),
+        };
+        let service = ServiceTimes::new(vec![point(1), point(4)], None)
+            .unwrap()
+            .with_dispatch(ms(delay));
+        let configuration = ServingConfiguration::when_free(2, 4, Time::ZERO);
+        let arrivals: Vec<Time> = arrivals.iter().copied().map(ms).collect();
+        let passed = Pass::new(&arrivals, 1).through(&service, &configuration, 0);
+        let latencies = passed.unwrap().latencies.into_iter();
+        latencies
+            .map(|latency| (latency.unwrap().as_millis() * 1e6).round() / 1e6)
+            .collect()
+    }
+
+    #[test]
+    fn who_comes_between_due_and_begin_is_aboard() {
+        let arrivals = [0.0, 0.3, 1.0, 50.0];
+        for both in [10.0, 12.0] {
+            let late = dispatched(&arrivals[..2], both, 0.5);
+            assert_eq!(late, [10.5, 10.2], "{both}");
+        }
+        assert_eq!(dispatched(&arrivals, 10.0, 0.0), [10.0, 10.0, 19.0, 10.0]);
+        assert_eq!(dispatched(&arrivals, 10.0, 0.5), [10.5, 10.2, 10.5, 10.5]);
+        // The third begins at 1.5 ms: 9 ms are left of the first two, now 10.8.
+        let slowed = dispatched(&arrivals, 12.0, 0.5);
+        assert_eq!(slowed[..2], [12.3, 12.0]);
+    }
 }

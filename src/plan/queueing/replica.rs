@@ -2,6 +2,7 @@
 
 use super::batcher::{Forming, Kserve};
 use super::hold_ups::Coming;
+use super::idle::Idling;
 use super::interference::Interfering;
 use super::kernel::{Input, Server, Tally, stretched};
 use super::service::ServiceTimes;
@@ -50,7 +51,8 @@ struct Slot {
     /// When its batch began, or since when it is idle.
     since: f64,
     requests: Vec<u32>,
-    /// The idle gap before the batch, while its end is still to be worked out.
+    /// The idle gap that counts for the batch, while its end is still to be worked
+    /// out.
     gap: Option<f64>,
 }
 
@@ -85,6 +87,7 @@ pub(super) struct Replica<'a> {
     coming: Coming<'a>,
     /// By instance.
     interfering: Vec<Interfering<'a>>,
+    idling: Vec<Idling>,
     /// Lists of requests to be used again.
     spare: Vec<Vec<u32>>,
     pub(super) tally: Tally,
@@ -147,6 +150,7 @@ impl<'a> Replica<'a> {
                 input.seed,
                 (number, server.instances),
             ),
+            idling: vec![service.idling(); server.instances],
             spare: Vec::new(),
             tally: Tally::default(),
         }
@@ -293,6 +297,7 @@ impl<'a> Replica<'a> {
                     let [alone, here] =
                         [1, self.busy].map(|busy| self.service.mean_seconds(items, busy));
                     let extra = self.coming.during(seconds * (alone / here));
+                    let seconds = seconds + self.service.dispatch();
                     slot.end = now + (seconds + extra * (here / alone));
                 } else {
                     slot.end = stretched(self.service, items, (before, self.busy), (now, slot.end));
@@ -340,7 +345,7 @@ impl<'a> Replica<'a> {
         }
         watch.started(at, &requests, now);
         let slot = &mut self.slots[at];
-        slot.gap = Some(now - slot.since);
+        slot.gap = Some(self.idling[at].after(now - slot.since));
         slot.since = now;
         slot.end = f64::INFINITY;
         let old = std::mem::replace(&mut slot.requests, requests);

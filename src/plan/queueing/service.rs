@@ -1,6 +1,6 @@
 //! How long a batch occupies an instance.
 
-use super::idle::IdleSlowdown;
+use super::idle::{IdleSlowdown, Idling};
 use crate::error::{Error, Result};
 use crate::estimate::Source;
 use crate::profile::{hold_ups::HoldUpRate, interference::InterferenceTrace};
@@ -41,6 +41,8 @@ pub struct ServiceTimes {
     idle: Option<Arc<IdleSlowdown>>,
     hold_ups: Option<HoldUpRate>,
     interference: Option<InterferenceTrace>,
+    /// Seconds from when a batch is due to when it begins.
+    dispatch: f64,
 }
 
 /// Between which tables a batch size lies, and how far.
@@ -119,6 +121,7 @@ impl ServiceTimes {
             idle: idle.map(Arc::new),
             hold_ups: None,
             interference: None,
+            dispatch: 0.0,
         })
     }
 
@@ -134,6 +137,17 @@ impl ServiceTimes {
     pub fn with_interference(self, interference: Option<InterferenceTrace>) -> Self {
         Self {
             interference,
+            ..self
+        }
+    }
+
+    /// The same where a batch begins so long after it is due (dispatch delay):
+    /// whoever comes meanwhile is aboard. Where a simulation does not go by the fast
+    /// paths, a batch takes so much longer instead.
+    #[must_use]
+    pub fn with_dispatch(self, delay: Time) -> Self {
+        Self {
+            dispatch: delay.get(),
             ..self
         }
     }
@@ -210,6 +224,17 @@ impl ServiceTimes {
         Some(Rate::saturating(
             f64::from(instances) * f64::from(batch) / mean.get(),
         ))
+    }
+
+    /// Seconds from when a batch is due to when it begins.
+    #[inline]
+    pub(super) fn dispatch(&self) -> f64 {
+        self.dispatch
+    }
+
+    /// How idle an instance was before it served anything.
+    pub(super) fn idling(&self) -> Idling {
+        Idling::new(self.idle.as_deref())
     }
 
     /// Whether idle gaps slow the next batch.
@@ -438,6 +463,17 @@ impl ServiceRange {
             value,
             level,
             source,
+        }
+    }
+
+    /// The same where a batch begins so long after it is due.
+    #[must_use]
+    pub fn with_dispatch(self, delay: Time) -> Self {
+        Self {
+            value: self.value.with_dispatch(delay),
+            fastest: self.fastest.with_dispatch(delay),
+            slowest: self.slowest.with_dispatch(delay),
+            ..self
         }
     }
 
