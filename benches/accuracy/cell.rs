@@ -127,7 +127,7 @@ impl Bench<'_> {
         cell: &Wanted,
         replicas: &mut BTreeMap<SessionLayout, ReplicaProcess>,
         rolling: &mut Rolling,
-        stretch: usize,
+        (stretch, long): (usize, f64),
     ) -> Result<()> {
         let layouts = self.layouts(cell);
         let (seconds, rounds) = if stretch == 0 { FIRST } else { (0.0, 1) };
@@ -141,7 +141,7 @@ impl Bench<'_> {
                     rolling.idle(replica)?;
                 }
                 let visit = if *layout == self.layout(cell) {
-                    LONG_VISIT
+                    long
                 } else {
                     VISIT
                 };
@@ -214,7 +214,8 @@ impl Bench<'_> {
             if plan.is_some_and(|planned: Planned| stretch == planned.stretches) {
                 break;
             }
-            self.calibrate(cell, replicas, rolling, stretch)?;
+            let long = plan.map_or(LONG_VISIT, |planned: Planned| planned.visit());
+            self.calibrate(cell, replicas, rolling, (stretch, long))?;
             let (curve, service) = self.service(cell, rolling)?;
             let replica = replicas
                 .get_mut(&self.layout(cell))
@@ -278,5 +279,12 @@ impl Planned {
             length: Time::saturating(total / stretches),
             stretches: stretches as usize,
         })
+    }
+
+    /// Seconds of a visit that meets interference as often as a stretch of load.
+    fn visit(&self) -> f64 {
+        let requests = self.rate.get() * self.length.get();
+        let share = (f64::from(MOST_REQUESTS) / requests).min(1.0);
+        (self.length.get() * share).clamp(VISIT, LONG_VISIT)
     }
 }

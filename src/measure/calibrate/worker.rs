@@ -414,14 +414,19 @@ impl Loaded {
         }
     }
 
-    /// What the first session takes for a batch of that size: the least of a few.
+    /// What the first session takes for a batch of that size: the least of a few,
+    /// with inputs in turn as under load.
     fn shortest(&mut self, batch_size: u32) -> Result<Time> {
         self.prepare(batch_size)?;
-        let (input, session, _) = self.first(batch_size)?;
-        let mut one = timed(session, input)?;
+        let mut inputs = Turns::new(self.inputs.get(&batch_size).map_or(&[], Vec::as_slice), 0);
+        let session = self
+            .sessions
+            .first_mut()
+            .ok_or_else(|| Error::machine("no session is loaded"))?;
+        let mut one = timed(session, inputs.next()?)?;
         let mut spent = one;
         while spent.get() < LOOK {
-            let again = timed(session, input)?;
+            let again = timed(session, inputs.next()?)?;
             spent = spent + again;
             one = one.min(again);
         }
