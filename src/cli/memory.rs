@@ -2,12 +2,13 @@
 
 use super::{
     Outcome,
-    args::{
-        AttentionArg, BaseArg, Global, MemoryArgs, OptimizerArg, PrecisionArg, ShardingArg,
-        TargetsArg, TaskArg,
-    },
+    args::Global,
     books,
     folders::Folders,
+    memory_args::{
+        AttentionArg, BaseArg, MemoryArgs, OptimizerArg, PrecisionArg, ShardingArg, TargetsArg,
+        TaskArg,
+    },
     memory_onnx, output,
 };
 use crate::{

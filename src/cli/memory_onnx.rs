@@ -3,8 +3,9 @@
 
 use super::{
     Outcome,
-    args::{Global, MemoryArgs, ModelArgs},
+    args::{Global, ModelArgs},
     folders::{Folders, program},
+    memory_args::MemoryArgs,
     output, runtime,
     subject::{Named, named},
 };

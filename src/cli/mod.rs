@@ -16,6 +16,7 @@ mod hardware;
 mod hardware_args;
 mod interrupt;
 mod memory;
+mod memory_args;
 mod memory_onnx;
 mod models;
 mod output;

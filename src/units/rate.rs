@@ -18,10 +18,14 @@ impl Rate {
     }
 }
 
+/// More requests per second than are typed on purpose: the largest services of the
+/// world see some 10⁷.
+const MOST_TYPED: f64 = 1e12;
+
 impl FromStr for Rate {
     type Err = UnitError;
 
-    /// `40`, `40/s`, `2.5k`, `4M`, `90/min`, `1000/h`.
+    /// `40`, `40/s`, `2.5k`, `4M`, `90/min`, `1000/h`; at most 10¹² per second.
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let (value, unit) = split_number("request rate", text)?;
         let (multiple, per) = unit.split_once('/').unwrap_or((unit, "s"));
@@ -46,7 +50,13 @@ impl FromStr for Rate {
                 )));
             }
         };
-        Self::new(value * multiple / seconds)
+        let rate = value * multiple / seconds;
+        if rate > MOST_TYPED {
+            return Err(UnitError::new(format!(
+                "`{text}` is too large a request rate: at most 1e12 per second"
+            )));
+        }
+        Self::new(rate)
     }
 }
 
@@ -97,5 +107,7 @@ mod tests {
         assert!("40 rps".parse::<Rate>().is_err());
         assert!("-1".parse::<Rate>().is_err());
         assert!("40/fortnight".parse::<Rate>().is_err());
+        assert!("1e12".parse::<Rate>().is_ok());
+        assert!("1e300".parse::<Rate>().is_err());
     }
 }

@@ -50,6 +50,9 @@ impl From<Duration> for Time {
     }
 }
 
+/// More seconds than are typed on purpose: three hundred years.
+const MOST_TYPED: f64 = 1e10;
+
 impl FromStr for Time {
     type Err = UnitError;
 
@@ -75,7 +78,13 @@ impl FromStr for Time {
                 )));
             }
         };
-        Self::new(value * scale)
+        let seconds = value * scale;
+        if seconds > MOST_TYPED {
+            return Err(UnitError::new(format!(
+                "`{text}` is too long a time: at most 1e10 seconds"
+            )));
+        }
+        Self::new(seconds)
     }
 }
 
