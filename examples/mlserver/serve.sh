@@ -4,6 +4,8 @@
 #   examples/mlserver/serve.sh MODEL.onnx NAME [MAX_BATCH_SIZE MAX_BATCH_TIME]
 #
 # Without a batch size and a batch time (in seconds) adaptive batching is off.
+# The model runs in the server's own process: verify it with
+# `--batcher mlserver-in-process`, and without batching with `--max-batch 1` as well.
 # INTRA_OP_THREADS (1), PORT (8080) and VENV (./.mlserver-venv) may be set.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"

@@ -97,9 +97,12 @@ pub enum BatcherArg {
     None,
     /// Triton's dynamic batcher.
     Triton,
-    /// `MLServer`'s adaptive batching.
+    /// `MLServer`'s adaptive batching with parallel workers.
     #[value(name = "mlserver")]
     MlServer,
+    /// The same with `parallel_workers` 0.
+    #[value(name = "mlserver-in-process")]
+    MlServerInProcess,
     /// The batcher of the `KServe` agent.
     Kserve,
 }

@@ -20,8 +20,11 @@ pub enum Batcher {
         /// The batch sizes to aim at; empty means the maximum batch size, as in Triton.
         preferred_batch_sizes: Vec<u32>,
     },
-    /// The adaptive batching of Seldon's `MLServer` (max batch size, max batch time).
+    /// The adaptive batching of Seldon's `MLServer` (max batch size, max batch time)
+    /// with workers in processes of their own (`parallel_workers` 1 and more).
     MlServer,
+    /// The same with the model in the server's own process (`parallel_workers` 0).
+    MlServerInProcess,
     /// The batcher of the `KServe` agent (`maxBatchSize`, `maxLatency`).
     KServe,
 }
@@ -33,6 +36,7 @@ impl fmt::Display for Batcher {
             Self::WhenFree => "batch when free",
             Self::Triton { .. } => "Triton dynamic batcher",
             Self::MlServer => "MLServer adaptive batching",
+            Self::MlServerInProcess => "MLServer adaptive batching, in process",
             Self::KServe => "KServe batcher",
         })
     }
@@ -132,7 +136,7 @@ impl ServingConfiguration {
         match self.batcher {
             Batcher::None => 1,
             // MLServer switches batching off without a batch time (`load_batching`).
-            Batcher::MlServer if self.batch_window.is_zero() => 1,
+            Batcher::MlServer | Batcher::MlServerInProcess if self.batch_window.is_zero() => 1,
             _ => self.max_batch,
         }
     }

@@ -194,18 +194,21 @@ fn laid_beside(question: &Question, ran: Ran<'_>) -> Result<Verification> {
 /// adds to a request keeps its instance busy: `MLServer` with `parallel_workers`
 /// 0, whose runtimes are Python on one event loop. Others do it beside.
 fn serial(configuration: &ServingConfiguration) -> bool {
-    configuration.batcher == Batcher::MlServer
+    configuration.batcher == Batcher::MlServerInProcess
 }
 
 impl Basis {
-    /// The same with the overhead of each request in the service time of its batch.
+    /// The same with the overhead of each request in the service time of its batch:
+    /// the first is read before the batch window begins, further ones while it lasts
+    /// as far as they fit in.
     fn with_overhead(
         mut self,
         overhead: Time,
         configuration: &ServingConfiguration,
     ) -> Result<Self> {
         for point in &mut self.curve.points {
-            let more = overhead.scaled(f64::from(point.batch_size));
+            let further = overhead.scaled(f64::from(point.batch_size.saturating_sub(1)));
+            let more = overhead + further - further.min(configuration.batch_window);
             point.busy = point.busy.map(|time| time + more);
             point.alone = point.alone + more;
         }

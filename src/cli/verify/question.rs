@@ -161,6 +161,7 @@ pub(super) fn question(args: &VerifyArgs, plan: Option<&PlanFile>) -> Result<Que
                 preferred_batch_sizes: Vec::new(),
             },
             BatcherArg::MlServer => Batcher::MlServer,
+            BatcherArg::MlServerInProcess => Batcher::MlServerInProcess,
             BatcherArg::Kserve => Batcher::KServe,
         });
     if configuration.intra_op_threads == 0 {

@@ -16,6 +16,11 @@
 //!   (round-robin), each of which has its own queue and runs one batch at a time
 //!   as long as the model's `predict` does not yield. Without a batch time, or
 //!   with a batch size of 1, there is no batching; the workers still take turns.
+//! - **`MLServer` in process** (`parallel_workers` 0; `SeldonIO/MLServer` 1.7.1, the same
+//!   files): the model runs on the event loop that also reads requests, so nothing is
+//!   read while it does. The collector ends when nothing waits; the first request that
+//!   is read after an inference starts it and its clock again, however long that
+//!   request has waited. One batch is under way at a time.
 //! - **`KServe`** (`kserve/kserve` at aaac4e2, August 2026,
 //!   `pkg/batcher/handler.go`): one loop takes requests, in order, and starts
 //!   its clock when it takes the first of a batch, not when that arrived. It
@@ -94,23 +99,35 @@ impl Forming {
     }
 }
 
-/// The loop of the `KServe` agent.
+/// A loop that takes requests only while none is under way.
 #[derive(Debug, Clone)]
-pub(super) struct Kserve {
+pub(super) struct OneAtATime {
     pub forming: Vec<u32>,
     max_batch: usize,
-    /// Whole milliseconds, in seconds.
+    /// For how many seconds more are taken after the first.
     latency: f64,
+    /// How often it looks at its clock, in seconds; zero for always.
+    sleep: f64,
     started: f64,
     last_taken: f64,
 }
 
-impl Kserve {
-    pub(super) fn new(max_batch: usize, window: f64) -> Self {
+impl OneAtATime {
+    /// The loop of the `KServe` agent: whole milliseconds.
+    pub(super) fn kserve(max_batch: usize, window: f64) -> Self {
+        Self {
+            sleep: KSERVE_SLEEP,
+            ..Self::in_process(max_batch, (window * 1e3 + 1e-9).floor() * 1e-3)
+        }
+    }
+
+    /// The event loop of `MLServer`.
+    pub(super) fn in_process(max_batch: usize, window: f64) -> Self {
         Self {
             forming: Vec::new(),
             max_batch,
-            latency: (window * 1e3 + 1e-9).floor() * 1e-3,
+            latency: window,
+            sleep: 0.0,
             started: 0.0,
             last_taken: 0.0,
         }
@@ -139,9 +156,14 @@ impl Kserve {
         if self.forming.is_empty() {
             return f64::INFINITY;
         }
-        let left = self.started + self.latency - self.last_taken;
-        let looks = (left / KSERVE_SLEEP - 1e-6).ceil().max(0.0);
-        (self.last_taken + looks * KSERVE_SLEEP).max(self.started + self.latency)
+        let over = self.started + self.latency;
+        if self.sleep <= 0.0 {
+            return over;
+        }
+        let looks = ((over - self.last_taken) / self.sleep - 1e-6)
+            .ceil()
+            .max(0.0);
+        (self.last_taken + looks * self.sleep).max(over)
     }
 }
 
@@ -175,7 +197,7 @@ mod tests {
 
     #[test]
     fn kserve_counts_from_the_taking_and_looks_every_100_microseconds() {
-        let mut kserve = Kserve::new(4, 0.005);
+        let mut kserve = OneAtATime::kserve(4, 0.005);
         let mut queue = VecDeque::from([7]);
         assert_eq!(kserve.collect(&mut queue, 1.0), None);
         assert!((kserve.next_look() - 1.005).abs() < 1e-12);
@@ -189,8 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn in_process_the_clock_starts_with_the_first_that_is_read_and_stops_exactly() {
+        let mut mlserver = OneAtATime::in_process(4, 0.0055);
+        let mut queue = VecDeque::from([7]);
+        assert_eq!(mlserver.collect(&mut queue, 1.0), None);
+        queue.push_back(8);
+        assert_eq!(mlserver.collect(&mut queue, 1.002_03), None);
+        assert!((mlserver.next_look() - 1.0055).abs() < 1e-12);
+        assert_eq!(mlserver.collect(&mut queue, 1.0055), Some(vec![7, 8]));
+        assert!(mlserver.next_look().is_infinite());
+    }
+
+    #[test]
     fn kserve_takes_no_more_than_a_batch() {
-        let mut kserve = Kserve::new(2, 0.005);
+        let mut kserve = OneAtATime::kserve(2, 0.005);
         let mut queue = VecDeque::from([1, 2, 3]);
         assert_eq!(kserve.collect(&mut queue, 1.0), Some(vec![1, 2]));
         assert_eq!(queue, [3]);

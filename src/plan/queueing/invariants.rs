@@ -119,6 +119,7 @@ fn batchers() -> impl Strategy<Value = Batcher> {
             preferred_batch_sizes
         }),
         Just(Batcher::MlServer),
+        Just(Batcher::MlServerInProcess),
         Just(Batcher::KServe),
     ]
 }

@@ -1,6 +1,6 @@
 //! One replica, event by event: every batcher, queue limits, timeouts, contention.
 
-use super::batcher::{Forming, Kserve};
+use super::batcher::{Forming, OneAtATime};
 use super::hold_ups::Coming;
 use super::idle::Idling;
 use super::interference::Interfering;
@@ -68,7 +68,7 @@ enum Rule {
     WhenFree,
     Triton(Triton, VecDeque<Payload>),
     MlServer(Forming, Vec<VecDeque<Vec<u32>>>),
-    Kserve(Kserve),
+    OneAtATime(OneAtATime),
 }
 
 /// A replica at one moment.
@@ -122,7 +122,12 @@ impl<'a> Replica<'a> {
             Batcher::MlServer => {
                 Rule::MlServer(Forming::default(), vec![VecDeque::new(); server.instances])
             }
-            Batcher::KServe => Rule::Kserve(Kserve::new(server.max_batch, server.window)),
+            Batcher::KServe => {
+                Rule::OneAtATime(OneAtATime::kserve(server.max_batch, server.window))
+            }
+            Batcher::MlServerInProcess => {
+                Rule::OneAtATime(OneAtATime::in_process(server.max_batch, server.window))
+            }
         };
         let idle = Slot {
             end: f64::INFINITY,
@@ -176,7 +181,7 @@ impl<'a> Replica<'a> {
                 Rule::MlServer(forming, lanes) => {
                     forming.len() + lanes.iter().map(lists).sum::<usize>()
                 }
-                Rule::Kserve(k) => k.forming.len(),
+                Rule::OneAtATime(one) => one.forming.len(),
             }
     }
 
@@ -234,7 +239,7 @@ impl<'a> Replica<'a> {
             return;
         }
         match &mut self.rule {
-            Rule::WhenFree | Rule::Kserve(_) => self.queue.push_back(request),
+            Rule::WhenFree | Rule::OneAtATime(_) => self.queue.push_back(request),
             Rule::Triton(triton, ready) => {
                 self.queue.push_back(request);
                 let idle = self.slots.len() - self.busy;
@@ -281,7 +286,7 @@ impl<'a> Replica<'a> {
             Rule::WhenFree => self.when_free(now, sink, watch),
             Rule::Triton(..) => self.triton(now, sink, watch),
             Rule::MlServer(..) => self.ml_server(now, sink, watch),
-            Rule::Kserve(_) => self.kserve(now, sink, watch),
+            Rule::OneAtATime(_) => self.one_at_a_time(now, sink, watch),
         }
         let fresh = self.slots.iter().any(|s| s.gap.is_some());
         if fresh || before != self.busy {
@@ -445,20 +450,20 @@ impl<'a> Replica<'a> {
         }
     }
 
-    fn kserve(&mut self, now: f64, sink: &mut impl Sink, watch: &mut impl Watch) {
-        let Rule::Kserve(kserve) = &mut self.rule else {
+    fn one_at_a_time(&mut self, now: f64, sink: &mut impl Sink, watch: &mut impl Watch) {
+        let Rule::OneAtATime(one) = &mut self.rule else {
             return;
         };
         self.timer = f64::INFINITY;
         if self.busy > 0 {
             return;
         }
-        if let Some(batch) = kserve.collect(&mut self.queue, now) {
+        if let Some(batch) = one.collect(&mut self.queue, now) {
             if let Some(at) = self.longest_idle() {
                 self.start(at, batch, now, sink, watch);
             }
         } else {
-            self.timer = kserve.next_look();
+            self.timer = one.next_look();
         }
     }
 }

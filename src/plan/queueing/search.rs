@@ -209,7 +209,10 @@ impl Grid<'_> {
             mean.is_some_and(|mean| mean <= half)
         };
         let batch = self.batches.iter().rposition(fits).unwrap_or(0);
-        let by_clock = matches!(batcher, Batcher::MlServer | Batcher::KServe);
+        let by_clock = matches!(
+            batcher,
+            Batcher::MlServer | Batcher::MlServerInProcess | Batcher::KServe
+        );
         (batch, if by_clock { self.windows.len() / 2 } else { 0 })
     }
 

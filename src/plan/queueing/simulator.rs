@@ -318,7 +318,7 @@ fn has_kernel(configuration: &ServingConfiguration, policy: QueuePolicy) -> bool
                 .all(|&size| size == configuration.max_batch);
             (configuration.batch_window.is_zero() && only_largest) || configuration.max_batch == 1
         }
-        Batcher::MlServer => {
+        Batcher::MlServer | Batcher::MlServerInProcess => {
             configuration.instances == 1 && configuration.effective_max_batch() == 1
         }
         Batcher::KServe => false,
@@ -328,13 +328,14 @@ fn has_kernel(configuration: &ServingConfiguration, policy: QueuePolicy) -> bool
 /// The rate at which the queue begins to grow, whatever the batch window: full
 /// batches on all instances without pause.
 ///
-/// `KServe` has one batch under way at a time. Under `MLServer` batches fill by
+/// `KServe` has one batch under way at a time, and so has `MLServer` in one process.
+/// Under `MLServer` batches fill by
 /// the clock, so its limit may be lower; there this is an upper bound, and the
 /// simulation finds the rest.
 pub(super) fn sustainable(service: &ServiceTimes, configuration: &ServingConfiguration) -> Rate {
     let largest = configuration.effective_max_batch();
     let instances = match configuration.batcher {
-        Batcher::KServe => 1,
+        Batcher::MlServerInProcess | Batcher::KServe => 1,
         _ => configuration.instances,
     };
     let rate = |batch| service.throughput(batch, instances).unwrap_or_default();
