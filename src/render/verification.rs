@@ -235,8 +235,9 @@ pub fn history_report(entries: &[Entry], spreads: &[(String, Spread)]) -> Report
         report.command("advisor verify --model bert-base --qps 5");
         return report;
     }
+    let many = if entries.len() == 1 { "" } else { "s" };
     report.answer(format!(
-        "{} verifications; predicted against measured, by percentile.",
+        "{} verification{many}; predicted against measured, by percentile.",
         entries.len()
     ));
     let mut table = Table::new(&[
