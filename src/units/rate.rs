@@ -18,8 +18,7 @@ impl Rate {
     }
 }
 
-/// More requests per second than are typed on purpose: the largest services of the
-/// world see some 10⁷.
+/// More requests per second than are typed on purpose.
 const MOST_TYPED: f64 = 1e12;
 
 impl FromStr for Rate {

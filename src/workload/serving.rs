@@ -36,7 +36,7 @@ impl fmt::Display for Batcher {
             Self::WhenFree => "batch when free",
             Self::Triton { .. } => "Triton dynamic batcher",
             Self::MlServer => "MLServer adaptive batching",
-            Self::MlServerInProcess => "MLServer adaptive batching, in process",
+            Self::MlServerInProcess => "MLServer in-process adaptive batching",
             Self::KServe => "KServe batcher",
         })
     }

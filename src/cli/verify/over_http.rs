@@ -200,7 +200,8 @@ fn serial(configuration: &ServingConfiguration) -> bool {
 impl Basis {
     /// The same with the overhead of each request in the service time of its batch:
     /// the first is read before the batch window begins, further ones while it lasts
-    /// as far as they fit in.
+    /// as far as they fit in. That what a further one costs could all be done then is
+    /// an assumption: reading can, answering cannot, and only their sum is seen.
     fn with_overhead(
         mut self,
         overhead: Time,

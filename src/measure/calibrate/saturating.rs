@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 const SINGLES_IN_A_ROW: [usize; 3] = [64, 16, 4];
 
 /// Larger batches in a row: where these come, so do others. In rows of 4 among rows of
-/// 64 single items those of a small network took 4 to 5 % longer than under load, in
-/// rows of 16 one (AMD EPYC Turin).
+/// 64 single items those of a small network took 4 to 5 % longer than under load on one
+/// instance, in rows of 16 at most 2 % (AMD EPYC Turin).
 const LARGER_IN_A_ROW: usize = 16;
 
 /// The sizes that take turns: powers of two, and the largest.

@@ -20,7 +20,8 @@
 //!   files): the model runs on the event loop that also reads requests, so nothing is
 //!   read while it does. The collector ends when nothing waits; the first request that
 //!   is read after an inference starts it and its clock again, however long that
-//!   request has waited. One batch is under way at a time.
+//!   request has waited. One batch is under way at a time. Not simulated: what had
+//!   been read beyond a full batch, whose clock runs on during the inference.
 //! - **`KServe`** (`kserve/kserve` at aaac4e2, August 2026,
 //!   `pkg/batcher/handler.go`): one loop takes requests, in order, and starts
 //!   its clock when it takes the first of a batch, not when that arrived. It

@@ -329,9 +329,8 @@ fn has_kernel(configuration: &ServingConfiguration, policy: QueuePolicy) -> bool
 /// batches on all instances without pause.
 ///
 /// `KServe` has one batch under way at a time, and so has `MLServer` in one process.
-/// Under `MLServer` batches fill by
-/// the clock, so its limit may be lower; there this is an upper bound, and the
-/// simulation finds the rest.
+/// Under `MLServer` with workers batches fill by the clock, so its limit may be lower;
+/// there this is an upper bound, and the simulation finds the rest.
 pub(super) fn sustainable(service: &ServiceTimes, configuration: &ServingConfiguration) -> Rate {
     let largest = configuration.effective_max_batch();
     let instances = match configuration.batcher {
